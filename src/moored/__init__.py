@@ -1,0 +1,1 @@
+"""Streaming connections that stay alive, on Trio."""

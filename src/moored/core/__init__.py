@@ -1,0 +1,1 @@
+"""The rules of recovery, as pure code: no I/O, no clock, no Trio.  Time is an argument."""
