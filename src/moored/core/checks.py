@@ -1,0 +1,59 @@
+"""Validators for settings: one clear error that names the field, the value and the bound."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+__all__ = ["count", "number"]
+
+Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
+
+
+def number(
+    *,
+    minimum: float | None = None,
+    above: float | None = None,
+    maximum: float | None = None,
+    optional: bool = False,
+) -> Validator:
+    """A finite real number within bounds; ``None`` too where ``optional``."""
+
+    def check(instance: Any, field: attrs.Attribute[Any], value: Any) -> None:
+        if value is None and optional:
+            return
+        name = f"{type(instance).__name__}.{field.name}"
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise TypeError(f"{name} must be a number{_or_none(optional)}, not {value!r}")
+        if not math.isfinite(value):
+            raise ValueError(f"{name} must be finite{_or_none(optional)}, not {value!r}")
+        if minimum is not None and value < minimum:
+            raise ValueError(f"{name} must be at least {minimum:g}, not {value!r}")
+        if above is not None and value <= above:
+            raise ValueError(f"{name} must be more than {above:g}, not {value!r}")
+        if maximum is not None and value > maximum:
+            raise ValueError(f"{name} must be at most {maximum:g}, not {value!r}")
+
+    return check
+
+
+def count(*, minimum: int, optional: bool = False) -> Validator:
+    """A whole number of at least ``minimum``; ``None`` too where ``optional``."""
+
+    def check(instance: Any, field: attrs.Attribute[Any], value: Any) -> None:
+        if value is None and optional:
+            return
+        name = f"{type(instance).__name__}.{field.name}"
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f"{name} must be a whole number{_or_none(optional)}, not {value!r}")
+        if value < minimum:
+            raise ValueError(f"{name} must be at least {minimum}, not {value!r}")
+
+    return check
+
+
+def _or_none(optional: bool) -> str:
+    return " or None" if optional else ""
