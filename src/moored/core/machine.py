@@ -5,15 +5,16 @@ it tells it what happened (:meth:`Machine.handle`) and what time it is (:meth:`M
 at :attr:`Machine.next_deadline`), and carries out the actions that it returns.  It never sleeps,
 never reads a clock and never touches a socket.
 
-Which moves are legal is data: :data:`~moored.core.transitions.TRANSITIONS`, one row for each pair of state and input.  There
-is no ``if`` in the table, because a condition becomes another input before the table is asked: a
-connection that :class:`Ended` is judged, and becomes :class:`Lost` (there will be another attempt),
-:class:`Failed` (there will not) or :class:`Finished` (there need not); a deadline that passes
-becomes :class:`Quiet`, :class:`RetryDue`, :class:`Throttled`, or an end of its own.
+Which moves are legal is data: :data:`~moored.core.transitions.TRANSITIONS`, one row for each pair
+of state and input.  There is no ``if`` in the table, because a condition becomes another input
+before the table is asked: a connection that :class:`~moored.core.transitions.Ended` is judged, and
+becomes ``Lost`` (there will be another attempt), ``Failed`` (there will not) or ``Finished`` (there
+need not); a deadline that passes becomes ``Quiet``, ``RetryDue``, ``Throttled``, or an end of its
+own.
 
 Two clocks run while connected.  *Alive*: any byte moves it (``heartbeat``).  *Progressing*: only an
 application message moves it (``idle_timeout``).  Neither runs while our own consumer holds things
-up, between :class:`Blocked` and :class:`Unblocked`.
+up, between ``Blocked`` and ``Unblocked``.
 """
 
 from __future__ import annotations
