@@ -197,12 +197,9 @@ class Incomplete(Cause):
     """The body ended, in good order as far as HTTP goes, without the end that was due.
 
     :param missing: what did not come: the terminator, or the rest of an event.
-    :param repeatable: whether asking again is safe.  A ``POST`` that has already delivered events
-        is not repeated unless the user chose so.
     """
 
     missing: str
-    repeatable: bool = True
 
     def __str__(self) -> str:
         return _sentence("incomplete: the body ended without", self.missing)
@@ -319,10 +316,8 @@ def verdict(cause: Cause) -> Verdict:
             return status_verdict(status)
         case PeerClosed(code=code):
             return close_code_verdict(code)
-        case AbnormalClosure() | HeartbeatLost() | Stalled() | ProtocolViolation():
+        case AbnormalClosure() | HeartbeatLost() | Stalled() | Incomplete() | ProtocolViolation():
             return _RETRY
-        case Incomplete(repeatable=repeatable):
-            return _RETRY if repeatable else _STOP
         case Completed() | ClosedByUs():
             return _FINISH
         case _:

@@ -109,6 +109,7 @@ class Machine:
         self._progress_at = now
         self._progressed = False
         self._advanced = False
+        self._repeatable = True
         self._blocked = False
 
     # ------------------------------------------------------------------ what it is
@@ -224,6 +225,8 @@ class Machine:
             return Finished(cause)
         if decision is Verdict.STOP:
             return Failed(cause)
+        if not self._repeatable:
+            return Failed(cause, "what has begun to answer is not asked again")
         self._count(cause, now)
         if isinstance(cause, ProtocolViolation) and self._violated:
             # The same bytes would come again: an event over the limit, or no WebSocket at all.
@@ -284,12 +287,13 @@ class Machine:
     def _take_note(self, event: Input, now: float) -> None:
         """Move the times and counts that ``event`` moves.  The state is still the old one."""
         match event:
-            case Progressed(advanced=advanced):
+            case Progressed(advanced=advanced, repeatable=repeatable):
                 if not self._progressed and self._policy.reconnect.budget is not None:
                     self._policy.reconnect.budget.deposit(now)
                 self._heard_at = self._progress_at = now
                 self._progressed = True
                 self._advanced = self._advanced or advanced
+                self._repeatable = repeatable
             case Heard():
                 self._heard_at = now
             case ServerRetry(seconds=seconds):
@@ -340,6 +344,7 @@ class Machine:
         self._requested_at = self._opened_at = None
         self._heard_at = self._progress_at = now
         self._progressed = self._advanced = self._blocked = False
+        self._repeatable = True
 
     def _action(self, kind: type[Action], event: Input) -> Action:
         """Make one action of the row, with its facts."""

@@ -85,9 +85,12 @@ class Progressed(Input):
     """Application messages came.
 
     :param advanced: whether they moved the stream's position, which no repetition does.
+    :param repeatable: whether another attempt may follow this connection.  Not after the first
+        events of a ``POST``, unless the server gave ids or the user chose so: it may act twice.
     """
 
     advanced: bool = False
+    repeatable: bool = True
 
 
 @attrs.frozen
