@@ -178,7 +178,9 @@ class EventDecoder:
         if rest:
             self._tail.append(rest)
             self._tail_size += len(rest)
-            if self._size + self._tail_size > self.max_event_bytes:
+            # Without the data lines before it: whether this line will add to them is not known yet,
+            # and what is an error must not depend on the cut.
+            if self._tail_size > self.max_event_bytes:
                 self._fail(events)
         return events
 
