@@ -82,6 +82,9 @@ def retry_after_of(headers: Iterable[tuple[str, str]], *, wall_time: float) -> f
     return None
 
 
+_LEAST_WAIT = 0.001
+
+
 @attrs.define(eq=False)
 class RetryBudget:
     """A token bucket of retries, shared between streams by sharing the object.
@@ -124,12 +127,19 @@ class RetryBudget:
         return True
 
     def wait(self, now: float) -> float:
-        """Seconds until time alone will have brought a token; infinite if it never will."""
+        """Seconds until time alone will have brought a token; infinite if it never will.
+
+        Where any time is missing, at least a millisecond: what rounding leaves of a token may take
+        less time than the clock can tell, and whoever waited so would ask again at the same instant
+        for ever.
+        """
         self._refill(now)
         missing = 1.0 - self._tokens
         if missing <= 0:
             return 0.0
-        return missing / self.refill_per_second if self.refill_per_second else math.inf
+        if not self.refill_per_second:
+            return math.inf
+        return max(missing / self.refill_per_second, _LEAST_WAIT)
 
     def deposit(self, now: float) -> None:
         """Give back :attr:`refund` tokens: a connection has delivered something."""
