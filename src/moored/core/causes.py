@@ -217,7 +217,7 @@ class ProtocolViolation(Cause):
     exception: BaseException | None = attrs.field(default=None, eq=False)
 
     def __str__(self) -> str:
-        return f"protocol violation: {self.detail}"
+        return _sentence("protocol violation", self.detail)
 
 
 @attrs.frozen
@@ -353,5 +353,14 @@ def _words(exception: BaseException | None) -> str:
 
 
 def _sentence(start: str, *facts: str) -> str:
-    facts = tuple(fact for fact in facts if fact)
+    facts = tuple(filter(None, map(_one_line, facts)))
     return f"{start}: {', '.join(facts)}" if facts else start
+
+
+def _one_line(words: str) -> str:
+    """``words`` without line ends, and without the control characters that move a terminal.
+
+    Reasons and messages are the peer's own bytes: they must not forge a second line of a log.
+    """
+    words = " ".join(words.split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words)
