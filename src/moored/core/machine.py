@@ -220,7 +220,10 @@ class Machine:
     def _judged(self, event: Ended, now: float) -> Lost | Failed | Finished:
         cause, settings = event.cause, self._policy.reconnect
         decision = self._policy.verdict(cause) if self._policy.verdict is not None else None
-        decision = verdict(cause) if decision is None else decision
+        if decision is None:
+            decision = verdict(cause)
+        elif not isinstance(decision, Verdict):  # or "stop" would be retried without a word
+            raise TypeError(f"Policy.verdict must return a Verdict or None, not {decision!r}")
         if decision is Verdict.FINISH:
             return Finished(cause)
         if decision is Verdict.STOP:
