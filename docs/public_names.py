@@ -1,0 +1,72 @@
+"""A Sphinx extension: a name may be written as users write it, or as its own module does.
+
+``moored.Policy`` leads to where the class is documented, ``moored.core.policy.Policy``; so does a
+plain ``Policy`` in the docstrings of a module that imports it.  A field of an attrs class, which is
+documented as a parameter, leads to its class.  Anything else stays a broken reference.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from typing import Any
+
+import attrs
+from docutils.nodes import Element
+from sphinx.addnodes import pending_xref
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+
+
+def home(name: str, thing: object) -> str:
+    """The full name of ``thing`` where it is defined."""
+    if inspect.isclass(thing) or inspect.isfunction(thing):
+        return f"{thing.__module__}.{thing.__qualname__}"
+    for module_name, module in sorted(sys.modules.items()):
+        if module_name.startswith("moored.") and vars(module).get(name) is thing:
+            return f"{module_name}.{name}"
+    return name
+
+
+def full_names(target: str, module_name: str) -> list[str]:
+    """What ``target``, written in ``module_name``, may stand for."""
+    words = target.split(".")
+    places = [(module_name, words)]
+    places += [(".".join(words[:n]), words[n:]) for n in range(1, len(words))]
+    return [
+        ".".join([home(rest[0], getattr(sys.modules[place], rest[0])), *rest[1:]])
+        for place, rest in places
+        if place in sys.modules and hasattr(sys.modules[place], rest[0])
+    ]
+
+
+def resolve(
+    app: Sphinx, env: BuildEnvironment, node: pending_xref, content: Element
+) -> Element | None:
+    if node.get("refdomain") != "py":
+        return None
+    domain: Any = env.get_domain("py")
+    module_name = node.get("py:module") or "moored"
+    owner = f"{module_name}.{node.get('py:class')}"
+    for name in [*full_names(node["reftarget"], module_name), f"{owner}.{node['reftarget']}"]:
+        if name in domain.objects:
+            entry = name
+        elif is_field(name) and name.rpartition(".")[0] in domain.objects:
+            entry = name.rpartition(".")[0]
+        else:
+            continue
+        return domain.resolve_xref(env, node["refdoc"], app.builder, "obj", entry, node, content)
+    return None
+
+
+def is_field(name: str) -> bool:
+    """Whether ``name`` is that of a field of an attrs class."""
+    owner, _, field = name.rpartition(".")
+    module_name, _, class_name = owner.rpartition(".")
+    kind = getattr(sys.modules.get(module_name), class_name, None)
+    return isinstance(kind, type) and attrs.has(kind) and field in attrs.fields_dict(kind)
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("missing-reference", resolve)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
