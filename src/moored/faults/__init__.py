@@ -1,15 +1,36 @@
-"""Fault injection for streams, and a mock AI server to inject them into."""
+"""Fault injection for streams: a proxy that breaks them, and a mock AI server to break them to.
 
+The proxy stands between any client and any server::
+
+    schedule = [Refuse(times=2, retry_after=1), Cut(after_messages=3, how="rst", connection=3)]
+    async with open_server() as server, open_proxy(server.url, schedule=schedule) as proxy:
+        ...  # connect to proxy.url + "/feed"
+    proxy.injected  # what really happened, and when
+"""
+
+from moored.faults.chance import random_schedule
+from moored.faults.notation import fault_from_dict, fault_to_dict, schedule_from, schedule_to_data
+from moored.faults.proxy import Proxy, open_proxy
+from moored.faults.record import ConnectionRecord, Injected
 from moored.faults.schedule import Cut, Fault, Refuse, ScheduleError, Stall
 from moored.faults.server import ServedRequest, Server, open_server
 
 __all__ = [
+    "ConnectionRecord",
     "Cut",
     "Fault",
+    "Injected",
+    "Proxy",
     "Refuse",
     "ScheduleError",
     "ServedRequest",
     "Server",
     "Stall",
+    "fault_from_dict",
+    "fault_to_dict",
+    "open_proxy",
     "open_server",
+    "random_schedule",
+    "schedule_from",
+    "schedule_to_data",
 ]

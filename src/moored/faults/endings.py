@@ -81,11 +81,16 @@ async def reset(stream: trio.abc.Stream) -> None:
 
 
 async def _flush(sock: trio.socket.SocketType) -> None:
-    if not sys.platform.startswith("linux"):
-        return
-    import fcntl
-
     with trio.move_on_after(_FLUSH):
-        # The kernel has no event for this.
-        while int.from_bytes(fcntl.ioctl(sock.fileno(), _SIOCOUTQ, bytes(4)), sys.byteorder):
+        while _unacknowledged(sock):  # noqa: ASYNC110 - the kernel has no event for this
             await trio.sleep(_FLUSH_STEP)
+
+
+def _unacknowledged(sock: trio.socket.SocketType) -> int:
+    """How many bytes the peer's kernel has not taken yet; 0 where that cannot be told."""
+    if not sys.platform.startswith("linux"):
+        return 0
+    import fcntl  # which Windows does not have
+
+    answer = fcntl.ioctl(sock.fileno(), _SIOCOUTQ, bytes(4))
+    return int.from_bytes(answer, sys.byteorder)

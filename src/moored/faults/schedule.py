@@ -41,8 +41,10 @@ class ScheduleError(ValueError):
 def _connections(value: object) -> int | range | tuple[int, ...] | None:
     if value is None or isinstance(value, range):
         numbers: tuple[object, ...] = () if value is None else (value.start,)
-        if isinstance(value, range) and (len(value[:1]) == 0 or value.step < 1):
-            raise ScheduleError("connection", value, "a range upwards of at least one number")
+        if isinstance(value, range) and (not value[:1] or value.step != 1):
+            raise ScheduleError(
+                "connection", value, "a range of at least one number, by steps of 1"
+            )
     elif isinstance(value, int):
         numbers = (value,)
     elif isinstance(value, Iterable) and not isinstance(value, str | bytes):
@@ -85,7 +87,7 @@ class Fault:
     """What every fault has: its aim.  Use one of its kinds.
 
     :ivar connection: which connections it aims at, counted from 1 as the proxy accepts them: a
-        number, several numbers, a :class:`range` (its end excluded, as in Python), or ``None`` for
+        number, several numbers, a :class:`range` (its end excluded, as in Python; step 1), or ``None`` for
         every one.
     :ivar times: take effect at most so many times, over all connections; ``None``: no bound.
     :ivar path: aim only at requests whose path begins so (the query does not count).

@@ -126,7 +126,7 @@ class WebSocketSession:
         if self._size > MAX_MESSAGE_BYTES:
             await self._send_if_open(CloseConnection(code=1009, reason="message too large"))
             return None
-        self._parts.append(event.data)
+        self._parts.append(event.data if isinstance(event, TextMessage) else bytes(event.data))
         if not event.message_finished:
             return None
         parts, self._parts, self._size = self._parts, [], 0

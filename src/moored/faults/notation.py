@@ -1,0 +1,117 @@
+"""Schedules as plain data, such as JSON holds, and back."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import attrs
+
+from moored.faults.schedule import KINDS, Fault, ScheduleError
+
+__all__ = ["fault_from_dict", "fault_to_dict", "schedule_from", "schedule_to_data"]
+
+
+def schedule_from(schedule: Iterable[Fault | Mapping[str, Any]]) -> tuple[Fault, ...]:
+    """The faults of a schedule, each given as itself or as a plain mapping.
+
+    :raises ScheduleError: naming the place in the schedule, the field, its value and its bound.
+    """
+    if isinstance(schedule, Fault | Mapping | str | bytes):
+        raise ScheduleError("schedule", schedule, "a sequence of faults")
+    faults: list[Fault] = []
+    for index, item in enumerate(schedule):
+        if isinstance(item, Fault):
+            faults.append(item)
+            continue
+        try:
+            faults.append(fault_from_dict(item))
+        except ScheduleError as exc:
+            raise ScheduleError(f"schedule[{index}]: {exc.field}", exc.value, exc.bound) from None
+    return tuple(faults)
+
+
+def schedule_to_data(schedule: Iterable[Fault]) -> list[dict[str, Any]]:
+    """The schedule as lists, dicts, text and numbers."""
+    return [fault_to_dict(fault) for fault in schedule]
+
+
+def fault_from_dict(data: Mapping[str, Any]) -> Fault:
+    """One fault from plain data such as ``{"fault": "cut", "after_messages": 3, "how": "rst"}``.
+
+    The fields are those of the classes, without those left at their defaults.  ``connection`` may
+    be a number, a list, or ``{"from": 2, "to": 5}`` with both included and ``to`` optional;
+    ``body`` may be text or ``{"base64": "..."}``.
+
+    :raises ScheduleError: for anything that is wrong.
+    """
+    if not isinstance(data, Mapping):
+        raise ScheduleError("fault", data, "a fault or a mapping")
+    fields = dict(data)
+    name = fields.pop("fault", None)
+    kind = KINDS.get(name) if isinstance(name, str) else None
+    if kind is None:
+        raise ScheduleError("fault", name, _one_of(KINDS))
+    known = [field.name for field in attrs.fields(kind)]
+    for field in fields:
+        if field not in known:
+            raise ScheduleError("field", field, f"one of those of {name!r}: {', '.join(known)}")
+    if isinstance(fields.get("connection"), Mapping):
+        fields["connection"] = _range(fields["connection"])
+    if isinstance(fields.get("body"), Mapping):
+        fields["body"] = _base64(fields["body"])
+    return kind(**fields)
+
+
+def fault_to_dict(fault: Fault) -> dict[str, Any]:
+    """One fault as plain data, which :func:`fault_from_dict` turns into an equal one."""
+    data: dict[str, Any] = {"fault": fault.kind}
+    for field in attrs.fields(type(fault)):
+        value = getattr(fault, field.name)
+        if value == field.default or value is None:
+            continue
+        data[field.name] = _plain(value)
+    return data
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, range):
+        first: dict[str, int] = {"from": value.start}
+        return first if value.stop >= sys.maxsize else {**first, "to": value.stop - 1}
+    if isinstance(value, tuple):
+        return [list(item) if isinstance(item, tuple) else item for item in value]
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return {"base64": base64.b64encode(value).decode()}
+    return value
+
+
+def _range(value: Mapping[str, Any]) -> range:
+    first, last = value.get("from"), value.get("to", sys.maxsize - 1)
+    integers = all(isinstance(n, int) and not isinstance(n, bool) for n in (first, last))
+    if not integers or not value.keys() <= {"from", "to"} or not 1 <= first <= last:  # type: ignore[operator]
+        bound = '{"from": a, "to": b} with 1 <= a <= b, or without "to"'
+        raise ScheduleError("connection", dict(value), bound)
+    assert isinstance(first, int)
+    return range(first, last + 1)
+
+
+def _base64(value: Mapping[str, Any]) -> bytes:
+    try:
+        (text,) = value.values() if value.keys() == {"base64"} else (None,)
+        return base64.b64decode(text or "", validate=True) if isinstance(text, str) else _fail()
+    except (binascii.Error, TypeError, ValueError):
+        raise ScheduleError("body", dict(value), 'text, or {"base64": "..."}') from None
+
+
+def _fail() -> bytes:
+    raise ValueError("not base64")
+
+
+def _one_of(names: Iterable[str]) -> str:
+    return "one of " + ", ".join(repr(name) for name in names)
