@@ -64,18 +64,23 @@ def inside(name: str, package: str) -> bool:
     return name == package or name.startswith(package + ".")
 
 
+def floor(layer: str) -> list[str]:
+    """The modules of one line of ``layers``: ``a``, ``(optional)``, ``a | b`` or ``a : b``."""
+    return [name.strip(" ()") for name in re.split(r"[|:]", layer)]
+
+
 def forbidden_pairs(contract: dict) -> Iterator[tuple[str, str]]:
     """Which part may not import which, however indirectly."""
     if contract["type"] == "layers":
         layers = contract["layers"]
-        for place, lower in enumerate(layers):
+        for place, layer in enumerate(layers):
             for higher in layers[:place]:
-                yield lower, higher
+                yield from itertools.product(floor(layer), floor(higher))
+            if "|" in layer:  # these do not know each other either
+                yield from itertools.permutations(floor(layer), 2)
     else:
         assert contract["type"] == "forbidden"
-        for source in contract["source_modules"]:
-            for target in contract["forbidden_modules"]:
-                yield source, target
+        yield from itertools.product(contract["source_modules"], contract["forbidden_modules"])
 
 
 def breaches(edges: dict[str, set[str]], contracts: Iterable[dict]) -> list[str]:
@@ -133,8 +138,21 @@ def test_a_breach_is_noticed(module, line):
     assert breaches(graph(here | {module: line}, packages), CONTRACTS) != []
 
 
+def test_the_forms_of_a_layer_are_read():
+    contract = {"type": "layers", "layers": ["a", "(b)", "c | d", "e : f"]}
+    pairs = set(forbidden_pairs(contract))
+    assert {("b", "a"), ("c", "a"), ("d", "b"), ("f", "c"), ("c", "d"), ("d", "c")} < pairs
+    assert not {("e", "f"), ("f", "e"), ("a", "b"), ("c", "e")} & pairs
+
+
 def test_every_module_has_a_floor():
-    (layers,) = (c["layers"] for c in CONTRACTS if c["type"] == "layers")
+    layers = [
+        name
+        for contract in CONTRACTS
+        if contract["type"] == "layers"
+        for layer in contract["layers"]
+        for name in floor(layer)
+    ]
     homeless = [
         name
         for name in SOURCES
