@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Literal
 
 from moored.faults.schedule import Cut, Fault, Refuse, ScheduleError, Stall
 
@@ -61,10 +62,10 @@ def random_schedule(
         # the rest of the schedule as it was.
         kind, messages, coin = rng.random(), rng.randint(0, within_messages), rng.random() < 0.5
         if kind < cut:
-            how = "rst" if coin else "fin"
+            how: Literal["fin", "rst"] = "rst" if coin else "fin"
             drawn.append(Cut(after_messages=messages, how=how, connection=connection))
         elif kind < cut + stall:
-            pings = "swallowed" if coin else "answered"
+            pings: Literal["answered", "swallowed"] = "swallowed" if coin else "answered"
             drawn.append(Stall(after_messages=messages, pings=pings, connection=connection))
         elif kind < cut + stall + refuse:
             status = _STATUSES[coin]

@@ -82,13 +82,13 @@ def _check_choice(field: str, value: object, choices: tuple[str, ...]) -> None:
         raise ScheduleError(field, value, " or ".join(repr(choice) for choice in choices))
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class Fault:
     """What every fault has: its aim.  Use one of its kinds.
 
     :ivar connection: which connections it aims at, counted from 1 as the proxy accepts them: a
-        number, several numbers, a :class:`range` (its end excluded, as in Python; step 1), or ``None`` for
-        every one.
+        number, several numbers, a :class:`range` (of step 1; its end excluded, as in Python), or
+        ``None`` for every one.
     :ivar times: take effect at most so many times, over all connections; ``None``: no bound.
     :ivar path: aim only at requests whose path begins so (the query does not count).
     :ivar probability: take effect on this share of the connections aimed at, from 0 to 1.  Which
@@ -117,6 +117,12 @@ class Fault:
     def _check(self) -> None:
         """Raise :class:`ScheduleError` if a field of this kind is wrong."""
 
+    def __repr__(self) -> str:
+        # Only what was set: a fault has many fields, and most of them say nothing.
+        fields = ((field, getattr(self, field.name)) for field in attrs.fields(type(self)))
+        shown = [f"{field.name}={value!r}" for field, value in fields if value != field.default]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
     def aims_at(self, connection: int) -> bool:
         """Whether connection number ``connection`` is one of those aimed at."""
         if self.connection is None:
@@ -126,7 +132,7 @@ class Fault:
         return connection in self.connection
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class _Triggered(Fault):
     """A fault that comes at one moment of a connection: one of the three fields, exactly."""
 
@@ -151,7 +157,7 @@ class _Triggered(Fault):
             _check_number("after_seconds", self.after_seconds)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class Cut(_Triggered):
     """The connection is cut: no WebSocket close frame, no end of the HTTP body.
 
@@ -184,7 +190,7 @@ class Cut(_Triggered):
         super()._check()
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class Stall(_Triggered):
     """The socket stays up and nothing flows any more, in either direction, until the client leaves.
 
@@ -233,7 +239,7 @@ def _body(value: object) -> bytes:
     raise ScheduleError("body", value, "text or bytes")
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class Refuse(Fault):
     """The request, or WebSocket handshake, is answered with a status; the upstream never sees it.
 
