@@ -1,7 +1,7 @@
 """Writes what is generated into the docs: ``python docs/diagram.py``, after a change to the core.
 
 From :data:`moored.core.transitions.TRANSITIONS` come the state diagram, as Mermaid in README.md and
-as docs/_static/states.svg, and the tables of docs/recovery.md (see docs/tables.py).  With
+as docs/_static/states.svg, and the tables of the docs (see docs/tables.py).  With
 ``--check`` nothing is written, and the exit status is 1 if a file is out of date.
 """
 
@@ -180,6 +180,7 @@ def wrapped(words: str, width: int) -> list[str]:
 
 BLOCKS = {
     "README.md": {"states": mermaid},
+    "docs/reference/moored.md": {"names": tables.names},
     "docs/recovery.md": {
         "states": tables.states,
         "transitions": tables.moves,

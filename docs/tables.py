@@ -1,7 +1,7 @@
-"""The tables of docs/recovery.md, as Markdown, made from the code that they describe.
+"""The tables of the docs, as Markdown, made from the code that they describe.
 
-Each function returns one table.  docs/diagram.py puts them into the page, and tests/test_docs.py
-fails when the page differs.
+Each function returns one table.  docs/diagram.py puts them into the pages, and tests/test_docs.py
+fails when a page differs.
 """
 
 from __future__ import annotations
@@ -9,11 +9,16 @@ from __future__ import annotations
 import ast
 import inspect
 import itertools
+import re
 import ssl
+import sys
 from collections.abc import Iterable, Iterator
+from types import ModuleType
 
 import attrs
+import public_names
 
+import moored
 from moored.core import causes, policy, transitions
 from moored.core.backoff import RetryBudget
 from moored.core.causes import Cause, Verdict
@@ -37,20 +42,42 @@ def summary(thing: object) -> str:
 
 
 def as_markdown(text: str) -> str:
-    """Docstrings quote code in two backticks; a Markdown table takes one."""
-    return " ".join(text.split()).replace("``", "`")
+    """The code and the roles of a docstring as plain code, on one line."""
+    text = " ".join(text.split()).replace("``", "`")
+    return re.sub(r":[a-z]+:`~?([^`]+)`", r"`\1`", text)
 
 
-def attribute_docs(module: object, name: str) -> dict[str, str]:
-    """The strings under the assignments in class ``name``: Python itself drops them."""
-    tree = ast.parse(inspect.getsource(module))  # type: ignore[arg-type]
-    body = next(n.body for n in tree.body if isinstance(n, ast.ClassDef) and n.name == name)
+def attribute_docs(module: ModuleType, name: str = "") -> dict[str, str]:
+    """The strings under the assignments in a module or its class: Python itself drops them."""
+    body = ast.parse(inspect.getsource(module)).body
+    if name:
+        body = next(n.body for n in body if isinstance(n, ast.ClassDef) and n.name == name)
     found = {}
     for node, after in itertools.pairwise(body):
         match node, after:
-            case ast.Assign(targets=[ast.Name(id=key)]), ast.Expr(ast.Constant(str() as text)):
+            case (
+                ast.Assign(targets=[ast.Name(id=key)]) | ast.AnnAssign(target=ast.Name(id=key)),
+                ast.Expr(ast.Constant(str() as text)),
+            ):
                 found[key] = as_markdown(text)
     return found
+
+
+def names() -> str:
+    """What ``import moored`` offers.  The roles lead to the page of each name's own module."""
+    rows = []
+    for name in getattr(moored, "__all__", ()):
+        thing = getattr(moored, name)
+        if not name.startswith("__"):
+            rows.append((f"{{py:obj}}`moored.{name}`", summary_of(name, thing)))
+    return table(("name", "what it is"), rows)
+
+
+def summary_of(name: str, thing: object) -> str:
+    if inspect.isclass(thing) or inspect.isfunction(thing):
+        return summary(thing)
+    path = public_names.home(name, thing).rpartition(".")[0]
+    return attribute_docs(sys.modules[path]).get(name, "").split(".  ")[0].rstrip(".")
 
 
 def states() -> str:
