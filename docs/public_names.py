@@ -7,7 +7,6 @@ documented as a parameter, leads to its class.  Anything else stays a broken ref
 
 from __future__ import annotations
 
-import inspect
 import sys
 from typing import Any
 
@@ -16,16 +15,7 @@ from docutils.nodes import Element
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
-
-
-def home(name: str, thing: object) -> str:
-    """The full name of ``thing`` where it is defined."""
-    if inspect.isclass(thing) or inspect.isfunction(thing):
-        return f"{thing.__module__}.{thing.__qualname__}"
-    for module_name, module in sorted(sys.modules.items()):
-        if module_name.startswith("moored.") and vars(module).get(name) is thing:
-            return f"{module_name}.{name}"
-    return name
+from tables import home
 
 
 def full_names(target: str, module_name: str) -> list[str]:

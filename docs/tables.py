@@ -16,7 +16,6 @@ from collections.abc import Iterable, Iterator
 from types import ModuleType
 
 import attrs
-import public_names
 
 import moored
 from moored.core import causes, policy, transitions
@@ -45,6 +44,16 @@ def as_markdown(text: str) -> str:
     """The code and the roles of a docstring as plain code, on one line."""
     text = " ".join(text.split()).replace("``", "`")
     return re.sub(r":[a-z]+:`~?([^`]+)`", r"`\1`", text)
+
+
+def home(name: str, thing: object) -> str:
+    """The full name of ``thing`` where it is defined."""
+    if inspect.isclass(thing) or inspect.isfunction(thing):
+        return f"{thing.__module__}.{thing.__qualname__}"
+    for module_name, module in sorted(sys.modules.items()):
+        if module_name.startswith("moored.") and vars(module).get(name) is thing:
+            return f"{module_name}.{name}"
+    return name
 
 
 def attribute_docs(module: ModuleType, name: str = "") -> dict[str, str]:
@@ -76,7 +85,7 @@ def names() -> str:
 def summary_of(name: str, thing: object) -> str:
     if inspect.isclass(thing) or inspect.isfunction(thing):
         return summary(thing)
-    path = public_names.home(name, thing).rpartition(".")[0]
+    path = home(name, thing).rpartition(".")[0]
     return attribute_docs(sys.modules[path]).get(name, "").split(".  ")[0].rstrip(".")
 
 
