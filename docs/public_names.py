@@ -23,11 +23,16 @@ def full_names(target: str, module_name: str) -> list[str]:
     words = target.split(".")
     places = [(module_name, words)]
     places += [(".".join(words[:n]), words[n:]) for n in range(1, len(words))]
-    return [
-        ".".join([home(rest[0], getattr(sys.modules[place], rest[0])), *rest[1:]])
-        for place, rest in places
-        if place in sys.modules and hasattr(sys.modules[place], rest[0])
-    ]
+    found = []
+    for place, rest in places:
+        if place in sys.modules and hasattr(sys.modules[place], rest[0]):
+            thing = getattr(sys.modules[place], rest[0])
+            found.append(".".join([home(rest[0], thing), *rest[1:]]))
+            # A package may document what its modules define.
+            for door in (place.rpartition(".")[0], place):
+                if getattr(sys.modules.get(door), rest[0], None) is thing:
+                    found.append(".".join([door, *rest]))
+    return found
 
 
 def resolve(
@@ -38,7 +43,14 @@ def resolve(
     domain: Any = env.get_domain("py")
     module_name = node.get("py:module") or "moored"
     owner = f"{module_name}.{node.get('py:class')}"
-    for name in [*full_names(node["reftarget"], module_name), f"{owner}.{node['reftarget']}"]:
+    names = [*full_names(node["reftarget"], module_name), f"{owner}.{node['reftarget']}"]
+    # A type alias, as a function of the package's page has it in its signature.
+    alias = [
+        name
+        for name in domain.objects
+        if name.startswith(f"{module_name}.") and name.endswith(f".{node['reftarget']}")
+    ]
+    for name in names + alias * (len(alias) == 1):
         if name in domain.objects:
             entry = name
         elif is_field(name) and name.rpartition(".")[0] in domain.objects:
