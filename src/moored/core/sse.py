@@ -242,4 +242,5 @@ class EventDecoder:
         self._failed = True
         self._tail.clear()
         self._data.clear()
+        self._open = False
         raise EventTooLarge(self.max_event_bytes, events)
