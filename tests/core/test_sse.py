@@ -622,6 +622,13 @@ def test_the_error_carries_the_events_before_it() -> None:
     assert decoder.last_event_id == "1"
 
 
+@pytest.mark.parametrize("cut_at", [0, 5, 12])
+def test_after_the_error_it_holds_nothing(cut_at: int) -> None:
+    decoder = EventDecoder(max_event_bytes=LIMIT)
+    assert fed(decoder, *cut(b"data: a\ndata: " + b"x" * LIMIT, [cut_at])) == ([], True)
+    assert not decoder.incomplete
+
+
 def test_after_the_error_it_raises_again() -> None:
     decoder = EventDecoder(max_event_bytes=LIMIT)
     for chunk in (b"x" * (LIMIT + 1), b"", b"\n\ndata: a\n\n"):

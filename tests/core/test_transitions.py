@@ -334,6 +334,12 @@ def test_closed_is_final() -> None:
     assert facts(machine) == before
 
 
+def test_closing_gives_the_code_for_a_normal_end_unless_told() -> None:
+    machine = machine_in(State.OPEN)
+    machine.handle(CloseRequested(), now=2.0)
+    assert machine.cause == ClosedByUs(1000)
+
+
 def test_an_input_of_an_unknown_kind_raises() -> None:
     class Unknown(Input):
         """A kind of input that the table does not know."""
