@@ -60,7 +60,9 @@ def random_schedule(
     for connection in range(1, connections + 1):
         # The same draws for each connection, whatever comes of them: changing one rate then leaves
         # the rest of the schedule as it was.
-        kind, messages, coin = rng.random(), rng.randint(0, within_messages), rng.random() < 0.5
+        # Only random() is the same in every version of Python.
+        kind, where, coin = rng.random(), rng.random(), rng.random() < 0.5
+        messages = int(where * (within_messages + 1))
         if kind < cut:
             how: Literal["fin", "rst"] = "rst" if coin else "fin"
             drawn.append(Cut(after_messages=messages, how=how, connection=connection))

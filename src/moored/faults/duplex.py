@@ -90,8 +90,10 @@ class Wires:
 
     async def close(self) -> None:
         """Close what is still open, at once."""
-        await trio.aclose_forcefully(self.client)
-        await self.close_upstream()
+        try:
+            await trio.aclose_forcefully(self.client)
+        finally:  # When we are cancelled, that raises, having closed.
+            await self.close_upstream()
 
     async def close_upstream(self) -> None:
         """Close the upstream, at once."""
@@ -114,13 +116,14 @@ class Duplex:
                 await self._guard(upstream_side)
         return self._ending or Ending("complete")
 
-    def end(self, outcome: str, *, reset: bool = False) -> None:
+    def end(self, outcome: str, *, reset: bool = False, after_all: bool = False) -> None:
         """End both directions now.
 
-        The first thing that went wrong stays the outcome; only an answer that came to its end
-        after all is better.
+        :param reset: whether the client is to see a reset.
+        :param after_all: this outcome counts even if one side had closed its half before; without
+            it, what happened first stays the outcome.
         """
-        if outcome == "complete":
+        if after_all:
             self._ending = None
         self._settle(Ending(outcome, reset))
         self._scope.cancel()

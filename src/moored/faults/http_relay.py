@@ -33,6 +33,7 @@ class HttpRelay:
         self._duplex = Duplex()
         self._head_only = False
         self._chunked = False
+        self._delimited = False
         self._answering = False
         self._switched = False
         self._early = b""  # what the client sent behind its request for a WebSocket
@@ -163,7 +164,7 @@ class HttpRelay:
         elif isinstance(event, h11.EndOfMessage):
             if self._chunked:
                 await self._wires.to_client(b"0\r\n" + heads.header_lines(event.headers) + b"\r\n")
-            self._duplex.end("complete")
+            self._duplex.end("complete", after_all=self._delimited)
             return True
         else:
             self._duplex.end("upstream left")
@@ -175,6 +176,9 @@ class HttpRelay:
         has_body = not self._head_only and status not in _WITHOUT_BODY
         coding = heads.header(response, b"transfer-encoding").lower()
         self._chunked = has_body and modern and coding == b"chunked"
+        # Without a length the body ends with the connection, so its end proves nothing.
+        length = heads.header(response, b"content-length")
+        self._delimited = not has_body or coding == b"chunked" or length != b""
         self._answering = True
         media_type = heads.header(response, b"content-type").split(b";")[0].strip().lower()
         events = media_type == b"text/event-stream"

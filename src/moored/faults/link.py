@@ -78,8 +78,10 @@ class Link:
             await self.wires.close_upstream()
             await (reset if ending.reset else finish)(self.wires.client)
         finally:
-            await self.wires.close()
-            self._note(outcome, ended=trio.current_time())
+            try:
+                await self.wires.close()
+            finally:
+                self._note(outcome, ended=trio.current_time())
 
     def _note(self, outcome: str, **changes: float) -> None:
         self._record.update(
@@ -121,13 +123,21 @@ class Link:
         """The head of the answer has gone to the client; payload follows."""
         await self._meet(self.aim.begin(scanner, framed=framed))
 
-    async def pass_on(self, data: bytes, encode: Callable[[bytes], bytes] = bytes) -> None:
+    async def pass_on(
+        self,
+        data: bytes,
+        encode: Callable[[bytes], bytes] = bytes,
+        passing: Callable[[int], None] | None = None,
+    ) -> None:
         """Pass payload to the client, as far as the faults let it.
 
         :param encode: makes body bytes into what goes on the wire.
+        :param passing: is told how many of the bytes pass, before they do.
         :raises ClientLeft: when the client's connection is broken.
         """
         step = self.aim.advance(data)
+        if passing is not None:
+            passing(step.forward)
         if step.forward:
             self._sending = True
             await self.wires.to_client(encode(data[: step.forward]))

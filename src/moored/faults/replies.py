@@ -139,9 +139,10 @@ class Reply:
         prompt = compact([request.model, request.messages])
         digest = hashlib.sha256(prompt.encode()).hexdigest()
         rng = random.Random(digest)
-        wanted = rng.randint(_MIN_TOKENS, _MAX_TOKENS)
+        # Only random() is the same in every version of Python.
+        wanted = _MIN_TOKENS + int(rng.random() * (_MAX_TOKENS - _MIN_TOKENS + 1))
         allowed = wanted if request.max_tokens is None else min(wanted, request.max_tokens)
-        words = [rng.choice(_WORDS) for _ in range(wanted)]
+        words = [_WORDS[int(rng.random() * len(_WORDS))] for _ in range(wanted)]
         self.tokens = tuple((" " if i else "") + word for i, word in enumerate(words[:allowed]))
         self.finish_reason = "stop" if allowed == wanted else "length"
         self.id = f"chatcmpl-{digest[:24]}"

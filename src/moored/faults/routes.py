@@ -48,7 +48,7 @@ class Exchange:
     settings: Settings
     request: HttpRequest
     transport: str = "http"
-    status: int = 200
+    status: int | None = None
     sent: int = 0
     resumed_after: int | None = None
     complete: bool = False
@@ -98,7 +98,7 @@ async def chat_over_http(exchange: Exchange, http: HttpConnection) -> None:
             exchange.sent += 1
         await send(f"data: {replies.DONE}\n\n")
 
-    exchange.transport = "sse"
+    exchange.transport, exchange.status = "sse", 200
     exchange.complete = await http.respond_with_events(produce)
 
 
@@ -125,7 +125,7 @@ async def feed_over_http(exchange: Exchange, http: HttpConnection) -> None:
             number += 1
         await send(f"event: end\ndata: {feed.END}\n\n")
 
-    exchange.transport = "sse"
+    exchange.transport, exchange.status = "sse", 200
     exchange.complete = await http.respond_with_events(produce)
 
 

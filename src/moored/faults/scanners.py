@@ -51,13 +51,13 @@ class PlainScanner:
 class FrameScanner:
     """For WebSocket frames.
 
-    :ivar pongs: the payloads of the pongs in the bytes scanned last.
+    :ivar pongs: offset of the end, and payload, of the pongs in the bytes scanned last.
     :ivar closing: whether a close frame was seen.
     """
 
     def __init__(self) -> None:
         self._splitter = FrameSplitter()
-        self.pongs: list[bytes] = []
+        self.pongs: list[tuple[int, bytes]] = []
         self.closing = False
 
     @property
@@ -68,7 +68,7 @@ class FrameScanner:
     def scan(self, data: bytes) -> Boundaries:
         """Find the ends of frames, and of data messages."""
         frames = self._splitter.feed(data)
-        self.pongs = [frame.payload for frame in frames if frame.opcode == PONG]
+        self.pongs = [(frame.end, frame.payload) for frame in frames if frame.opcode == PONG]
         self.closing |= any(frame.opcode == CLOSE for frame in frames)
         return Boundaries(
             [frame.end for frame in frames if frame.ends_message],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import attrs
 import trio
@@ -36,9 +37,9 @@ class ServedRequest:
 
     :ivar number: from 1, in the order in which the requests came.
     :ivar transport: ``"http"``, ``"sse"`` or ``"websocket"``.
-    :ivar status: of the answer; 101 for a WebSocket.
+    :ivar status: of the answer; 101 for a WebSocket; ``None`` before there is one.
     :ivar resumed_after: the feed position that the client gave, or ``None``.
-    :ivar sent: messages sent, as of the end; the end message does not count.
+    :ivar sent: messages sent so far; the end message does not count.
     :ivar started: when, by Trio's clock, in seconds.
     :ivar ended: when, or ``None`` while it is being served.
     :ivar complete: whether it was answered to the end; ``False`` when the client left before.
@@ -78,13 +79,19 @@ class Server:
         self._settings = Settings(pace=pace, api_key=api_key, keepalive=keepalive)
         self._log: Log[ServedRequest] = Log()
         self._changes = Changes()
+        self._open: dict[int, Exchange] = {}
         self._count = 0
         self._address: tuple[str, int] | None = None
 
     @property
     def requests(self) -> tuple[ServedRequest, ...]:
-        """The requests so far (the last 10,000), oldest first."""
-        return self._log.entries()
+        """The requests so far (the last 10,000), oldest first, those being served included."""
+        return tuple(
+            attrs.evolve(entry, **_facts(self._open[entry.number]))
+            if entry.number in self._open
+            else entry
+            for entry in self._log.entries()
+        )
 
     @property
     def port(self) -> int:
@@ -132,7 +139,7 @@ class Server:
         self._count += 1
         number = self._count
         transport = "websocket" if request.is_upgrade else "http"
-        exchange = Exchange(self._settings, request, transport)
+        exchange = self._open[number] = Exchange(self._settings, request, transport)
         self._log.add(
             ServedRequest(number, request.method, request.path, transport, trio.current_time())
         )
@@ -140,15 +147,8 @@ class Server:
         try:
             await route(exchange)
         finally:
-            self._log.update(
-                number,
-                transport=exchange.transport,
-                status=exchange.status,
-                resumed_after=exchange.resumed_after,
-                sent=exchange.sent,
-                complete=exchange.complete,
-                ended=trio.current_time(),
-            )
+            del self._open[number]
+            self._log.update(number, **_facts(exchange), ended=trio.current_time())
             self._changes.notify()
 
     async def _respond(self, exchange: Exchange, http: HttpConnection) -> None:
@@ -181,14 +181,26 @@ class Server:
         refusal = _refusal(self._settings, request)
         try:
             if refusal is not None:
-                exchange.status, body = refusal
-                await session.reject(exchange.status, body, "application/json")
+                status, body = refusal
+                exchange.status = status
+                await session.reject(status, body, "application/json")
                 return
             exchange.status = 101
             await session.accept()
             await WEBSOCKET_ROUTES[request.path](exchange, session)
         except trio.BrokenResourceError:
             pass  # The client has gone.
+
+
+def _facts(exchange: Exchange) -> dict[str, Any]:
+    """What a :class:`ServedRequest` tells of an exchange."""
+    return {
+        "transport": exchange.transport,
+        "status": exchange.status,
+        "resumed_after": exchange.resumed_after,
+        "sent": exchange.sent,
+        "complete": exchange.complete,
+    }
 
 
 def _refusal(settings: Settings, request: HttpRequest) -> tuple[int, str] | None:

@@ -46,6 +46,7 @@ class WebSocketSession:
         self._sending = trio.Lock()
         self._parts: list[str | bytes] = []
         self._size = 0
+        self._over = False
 
     async def accept(self) -> None:
         """Answer the handshake with 101."""
@@ -80,7 +81,7 @@ class WebSocketSession:
         while True:
             while self._events:
                 got = await self._handle(self._events.popleft())
-                if got is not None or self._ws.state is ConnectionState.CLOSED:
+                if got is not None or self._over:
                     return got
             try:
                 self._events.extend(self._ws.events())
@@ -113,8 +114,10 @@ class WebSocketSession:
         elif isinstance(event, Pong):
             return event
         elif isinstance(event, CloseConnection):
-            if self._ws.state is ConnectionState.REMOTE_CLOSING:
-                await self._send_if_open(event.response())
+            # The client's close frame, or what wsproto says to a client that broke the protocol:
+            # either way this is the answer, and nothing that could be read follows.
+            self._over = True
+            await self._send_if_open(event.response())
         elif isinstance(event, TextMessage | BytesMessage):
             return await self._assemble(event)
         else:

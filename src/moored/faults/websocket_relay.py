@@ -38,9 +38,9 @@ class ClientFrames:
                 self.closing = True
         return pings
 
-    def answered(self, payload: bytes) -> None:
-        """A pong has passed."""
-        if self.ping == payload:
+    def answered(self, pongs: list[tuple[int, bytes]], passing: int) -> None:
+        """So many bytes pass to the client, with the pongs that end in them."""
+        if any(payload == self.ping for end, payload in pongs if end <= passing):
             self.ping = None
 
 
@@ -78,9 +78,10 @@ async def relay_websocket(link: Link, from_client: bytes, from_upstream: bytes) 
         data = from_upstream
         while True:
             if data:
-                await link.pass_on(data)
-                for payload in scanner.pongs:
-                    frames.answered(payload)
+                # Before the client has them: what it does then must find the ping answered.
+                await link.pass_on(
+                    data, passing=lambda passing: frames.answered(scanner.pongs, passing)
+                )
             data = await wires.from_upstream()
             if not data:
                 break
