@@ -208,6 +208,38 @@ async def test_a_client_that_waits_for_100_is_told_to_continue(serve, dial):
         assert await client.rest() == (b"ok", "fin")
 
 
+async def test_a_client_is_told_to_continue_once(serve, dial):
+    async def handler(plain):
+        await plain.head()
+        assert await plain.chunks() == b"hi"
+        await plain.send(OK)
+
+    upstream = await serve(handler)
+    async with open_proxy(upstream.url) as proxy:
+        client = await dial(proxy.port)
+        status, _ = await client.get("/", "Transfer-Encoding: chunked", "Expect: 100-continue")
+        assert status == 100
+        await client.send(b"2\r")  # a piece that holds no byte of the body yet
+        await client.silence()
+        await client.send(b"\nhi\r\n0\r\n\r\n")
+        assert (await client.head())[0] == "HTTP/1.1 200 OK"
+
+
+async def test_other_protocols_are_not_switched_to(serve, dial):
+    seen = []
+
+    async def handler(plain):
+        seen.append((await plain.head())[1])
+        await plain.send(OK)
+
+    upstream = await serve(handler)
+    async with open_proxy(upstream.url) as proxy:
+        client = await dial(proxy.port)
+        assert (await client.get("/", "Upgrade: h2c", "Connection: Upgrade"))[0] == 200
+    assert "upgrade" not in seen[0]
+    assert seen[0]["connection"] == "close"
+
+
 async def test_an_early_answer_does_not_wait_for_the_body(serve, dial):
     async def handler(plain):
         await plain.head()

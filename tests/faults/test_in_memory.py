@@ -69,6 +69,54 @@ async def test_times_are_those_of_trios_clock_to_the_second(memory, into_memory,
     assert proxy.connections[0].ended == start + 3000
 
 
+async def test_seconds_count_from_acceptance_also_for_a_path(memory, into_memory, autojump_clock):
+    schedule = [Cut(after_seconds=1000, path="/feed")]
+    proxy = Proxy("http://f.test", schedule=schedule, connect_upstream=into_memory(Server()))
+    start = trio.current_time()
+    client = await memory(proxy)
+    client.limit = math.inf
+    await trio.sleep(500)
+    await client.get("/feed?follow=1&pace=400")
+    await client.rest()
+    assert proxy.injected[0].time - start == 1000
+
+
+async def test_a_stall_waits_for_what_is_on_its_way(nursery, dial, make_frame, autojump_clock):
+    # Lockstep: what is sent is on its way until the other side has read it.
+    ours, theirs = trio.testing.lockstep_stream_pair()
+    upstream_ours, upstream_theirs = trio.testing.memory_stream_pair()
+
+    async def connect():
+        return upstream_ours
+
+    proxy = Proxy("ws://f.test", connect_upstream=connect)
+    nursery.start_soon(proxy.serve_connection, theirs)
+    upstream, client = await dial(upstream_theirs), await dial(ours)
+    nursery.start_soon(upstream.accept_websocket)
+    await client.upgrade()
+    await upstream.send(make_frame(TEXT, bytes(1000)))
+    assert await client.exactly(1) == b"\x81"
+    client.buffer = b""
+    await trio.testing.wait_all_tasks_blocked()
+    await upstream.send(make_frame(TEXT, b"two"))
+    await trio.testing.wait_all_tasks_blocked()
+    assert proxy.stall() == 1
+    await trio.testing.wait_all_tasks_blocked()
+    assert proxy.injected == ()
+    assert await client.frame() == (TEXT, b"two")
+    await trio.testing.wait_all_tasks_blocked()
+    assert proxy.injected_counts == {"stall": 1}
+    await upstream.send(make_frame(TEXT, b"three"))
+    await client.say(PING, b"?")
+    assert await client.frame() == (PONG, b"?")
+
+
+async def test_a_feed_that_is_told_to_wait_does_so_for_ever(dial, into_memory, autojump_clock):
+    client = await dial(await into_memory(Server())())
+    await client.upgrade("/feed?wait=1")
+    await client.silence(3600)
+
+
 async def test_a_client_that_ignores_the_end_is_not_waited_for_for_ever(
     memory, into_memory, autojump_clock
 ):

@@ -20,6 +20,7 @@ def split(data, cuts):
 
 @given(streams, st.lists(st.integers(0, 500), max_size=6))
 @example(b"data: x\r\n\r\n", [10])
+@example(b"data: x\r\nid: 1\n\n", [8])
 @example(b"\xef\xbb\xbfdata: x\n\n", [1, 2, 5])
 def test_what_is_cut_at_the_end_of_event_n_holds_exactly_n_events(data, cuts):
     scanner, ends, position = EventScanner(), [], 0

@@ -242,6 +242,30 @@ async def test_what_is_no_resume_message_ends_the_feed_with_1008(dial, opcode_an
         assert (opcode, payload[:2]) == (CLOSE, POLICY)
 
 
+async def test_a_websocket_chat_notices_that_its_client_left(dial):
+    async with open_server(pace=1000) as server:
+        client = await dial(server.port)
+        await client.upgrade("/v1/chat/stream")
+        await client.say(TEXT, json.dumps(CHAT).encode())
+        await client.frame()
+        await client.aclose()
+        with trio.fail_after(2):
+            await server.wait_until(lambda: server.requests[0].ended is not None)
+        assert not server.requests[0].complete
+
+
+async def test_what_a_client_sends_right_behind_its_handshake_is_not_lost(dial, make_frame):
+    async with open_server() as server:
+        client = await dial(server.port)
+        await client.send(
+            b"GET /feed?wait=1&count=2 HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
+            b"Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+            b"Sec-WebSocket-Version: 13\r\n\r\n" + make_frame(TEXT, b'{"resume": 1}', mask=b"abcd")
+        )
+        assert (await client.head())[0].split()[1] == "101"
+        await finish_feed(client, [2])
+
+
 # WebSocket manners
 
 
@@ -349,6 +373,7 @@ async def test_a_request_that_cannot_be_read_is_told_so(dial, request_, status):
         client = await dial(server.port)
         await client.send(request_ + b"x" * (1_100_000 if status == 413 else 0))
         assert (await client.head())[0].startswith(f"HTTP/1.1 {status} ")
+        assert (await client.rest())[1] == "fin"
 
 
 async def test_what_the_block_raises_comes_out_as_itself():

@@ -5,7 +5,7 @@ import random
 import pytest
 import trio
 
-from moored.faults import open_proxy
+from moored.faults import Cut, open_proxy
 
 TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
 
@@ -18,7 +18,9 @@ async def test_the_handshake_passes_with_its_headers(serve, dial):
         await plain.rest()
 
     upstream = await serve(handler)
-    async with open_proxy(upstream.ws_url + "/chat") as proxy:
+    # Also while a fault waits for a message: compression is not a matter of these headers here.
+    schedule = [Cut(after_messages=9)]
+    async with open_proxy(upstream.ws_url + "/chat", schedule=schedule) as proxy:
         client = await dial(proxy.port)
         status, headers = await client.upgrade(
             "/chat?a=b", "Sec-WebSocket-Protocol: p", "Accept-Encoding: gzip", "Authorization: k"
@@ -33,6 +35,7 @@ async def test_the_handshake_passes_with_its_headers(serve, dial):
     assert fields["upgrade"] == "websocket"
     assert fields["sec-websocket-protocol"] == "p"
     assert fields["authorization"] == "k"
+    assert fields["accept-encoding"] == "gzip"
 
 
 async def test_bytes_pass_unchanged_both_ways_in_any_cut(serve, dial, make_frame):
@@ -114,6 +117,28 @@ async def test_a_refused_handshake_passes_with_its_body(serve, dial):
         client = await dial(proxy.port)
         assert (await client.upgrade())[0] == 403
         assert await client.rest() == (b"no", "fin")
+
+
+@pytest.mark.parametrize("who", ["client", "upstream"])
+async def test_one_close_frame_makes_a_connection_complete(serve, dial, make_frame, who):
+    async def handler(plain):
+        await plain.accept_websocket()
+        if who == "client":
+            await plain.frame()
+        else:
+            await plain.send(make_frame(CLOSE, b"\x03\xe8"))
+
+    upstream = await serve(handler)
+    async with open_proxy(upstream.ws_url) as proxy:
+        client = await dial(proxy.port)
+        await client.upgrade()
+        if who == "client":
+            await client.say(CLOSE, b"\x03\xe8")
+        assert (await client.rest())[1] == "fin"
+        await client.aclose()
+        with trio.fail_after(2):
+            await proxy.wait_until(lambda: proxy.connections[0].ended is not None)
+        assert proxy.connections[0].outcome == "complete"
 
 
 async def test_a_close_handshake_passes_and_the_connection_is_complete(serve, dial, make_frame):
