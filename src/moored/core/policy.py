@@ -116,6 +116,26 @@ class Reconnect:
         return self.maximum + max(self.maximum, self.retry_after_maximum, self.sse_retry_maximum)
 
 
+# As functions: `@field.validator` hides the field's type from pyright.
+
+
+def _heartbeat(policy: Policy, field: attrs.Attribute[Any], value: Any) -> None:
+    if value is not None and not isinstance(value, Heartbeat | OpenerDefault):
+        raise TypeError(f"Policy.heartbeat must be a Heartbeat or None, not {value!r}")
+
+
+def _timeout(policy: Policy, field: attrs.Attribute[Any], value: Any) -> None:
+    if value is not OPENER:
+        number(above=0, optional=True)(policy, field, value)
+
+
+def _outbox_full(policy: Policy, field: attrs.Attribute[Any], value: Any) -> None:
+    if value not in ("block", "raise", "drop_oldest"):
+        raise ValueError(
+            f'Policy.outbox_full must be "block", "raise" or "drop_oldest", not {value!r}'
+        )
+
+
 @attrs.frozen
 class Policy:
     """Everything that decides how a stream behaves.  Vary it with :func:`attrs.evolve`.
@@ -150,9 +170,11 @@ class Policy:
 
     connect_timeout: float = attrs.field(default=10.0, validator=number(above=0))
     close_timeout: float = attrs.field(default=5.0, validator=number(minimum=0))
-    heartbeat: Heartbeat | OpenerDefault | None = attrs.field(default=OPENER)
-    idle_timeout: float | OpenerDefault | None = attrs.field(default=OPENER)
-    first_message_timeout: float | OpenerDefault | None = attrs.field(default=OPENER)
+    heartbeat: Heartbeat | OpenerDefault | None = attrs.field(default=OPENER, validator=_heartbeat)
+    idle_timeout: float | OpenerDefault | None = attrs.field(default=OPENER, validator=_timeout)
+    first_message_timeout: float | OpenerDefault | None = attrs.field(
+        default=OPENER, validator=_timeout
+    )
     reconnect: Reconnect = attrs.field(
         factory=Reconnect, validator=attrs.validators.instance_of(Reconnect)
     )
@@ -164,25 +186,9 @@ class Policy:
     inbox_bytes: int = attrs.field(default=16 * MIB, validator=count(minimum=1))
     outbox_messages: int = attrs.field(default=256, validator=count(minimum=1))
     outbox_bytes: int = attrs.field(default=16 * MIB, validator=count(minimum=1))
-    outbox_full: Literal["block", "raise", "drop_oldest"] = attrs.field(default="block")
-
-    @heartbeat.validator
-    def _check_heartbeat(self, field: attrs.Attribute[Any], value: Any) -> None:
-        if value is not None and not isinstance(value, Heartbeat | OpenerDefault):
-            raise TypeError(f"Policy.heartbeat must be a Heartbeat or None, not {value!r}")
-
-    @idle_timeout.validator
-    @first_message_timeout.validator
-    def _check_timeout(self, field: attrs.Attribute[Any], value: Any) -> None:
-        if value is not OPENER:
-            number(above=0, optional=True)(self, field, value)
-
-    @outbox_full.validator
-    def _check_outbox_full(self, field: attrs.Attribute[Any], value: Any) -> None:
-        if value not in ("block", "raise", "drop_oldest"):
-            raise ValueError(
-                f'Policy.outbox_full must be "block", "raise" or "drop_oldest", not {value!r}'
-            )
+    outbox_full: Literal["block", "raise", "drop_oldest"] = attrs.field(
+        default="block", validator=_outbox_full
+    )
 
     def resolved(self, defaults: OpenerDefaults) -> Policy:
         """This policy with ``defaults`` wherever it says :data:`OPENER`."""

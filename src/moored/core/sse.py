@@ -103,13 +103,13 @@ class EventDecoder:
     ) -> None:
         if max_event_bytes < 1:
             raise ValueError(f"max_event_bytes must be at least 1, not {max_event_bytes!r}")
-        self.max_event_bytes = max_event_bytes
+        self.max_event_bytes: int = max_event_bytes
         #: The id committed by the last complete block: what a reconnection sends.
-        self.last_event_id = last_event_id
+        self.last_event_id: str = last_event_id
         #: The reconnection time last set by a ``retry`` line, in milliseconds, or ``None``.
         self.retry: int | None = None
         #: How many comment lines have been seen.
-        self.comments = 0
+        self.comments: int = 0
         self._on_comment = on_comment
         self._failed = False
         # The stream so far, until it is known whether it begins with a byte order mark.

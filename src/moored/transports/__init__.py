@@ -1,0 +1,1 @@
+"""One connection each: connect, receive, send, ping, close.  The rules are not here."""

@@ -1,0 +1,148 @@
+"""What to connect to: URLs and headers, fixed or asked for anew before every attempt."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import attrs
+import httpx
+import trio
+
+from moored.core.causes import ConnectFailed
+from moored.errors import HookFailed
+
+from .base import ConnectionEnded
+
+__all__ = ["HeaderSource", "RawHeaders", "Target", "UrlSource", "call_hook", "shown"]
+
+HeaderValues = Mapping[str, str] | Iterable[tuple[str, str]]
+HeaderSource = HeaderValues | Callable[[], HeaderValues | Awaitable[HeaderValues]] | None
+UrlSource = str | Sequence[str] | Callable[[], str | Awaitable[str]]
+RawHeaders = list[tuple[bytes, bytes]]
+
+# RFC 9110, section 5.6.2 (token) and 5.5 (field content, with obs-text).
+_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+_FORBIDDEN_IN_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+
+# What a credentials callable may fail with because its own server is away.
+_PASSING_FAILURES = (OSError, httpx.TransportError, trio.TooSlowError, TimeoutError)
+
+
+@attrs.frozen
+class Target:
+    """Where to connect and with which headers of the user's.
+
+    :param url: one URL; or several, which take turns when attempts fail, the first being tried
+        first after every sound connection; or a callable, also an async one, that gives one.
+    :param schemes: the schemes that are accepted.
+    :param headers: pairs or a mapping; or a callable, also an async one, that gives them.
+    :raises ValueError: when a URL or a header is not fit to be sent.
+    """
+
+    url: UrlSource = attrs.field(repr=False)
+    schemes: tuple[str, ...]
+    headers: HeaderSource = attrs.field(default=None, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        if not callable(self.url):
+            for each in self._urls(self.url):
+                _parse(each, self.schemes)
+        if self.headers is not None and not callable(self.headers):
+            _raw(self.headers)
+
+    @staticmethod
+    def _urls(url: str | Sequence[str]) -> Sequence[str]:
+        urls = [url] if isinstance(url, str | httpx.URL) else list(url)
+        if not urls:
+            raise ValueError("url must name at least one URL, not an empty sequence")
+        return [str(each) for each in urls]
+
+    @property
+    def name(self) -> str:
+        """A short name for logs and the task tree, without secrets."""
+        if callable(self.url):
+            return "url from a callable"
+        return shown(_parse(self._urls(self.url)[0], self.schemes))
+
+    async def resolve(self, turn: int) -> tuple[httpx.URL, RawHeaders]:
+        """The URL and the headers for an attempt.
+
+        :raises ConnectionEnded: when a callable failed as a network does.
+        :raises HookFailed: when a callable failed otherwise, or gave what cannot be sent.
+        """
+        if callable(self.url):
+            given = await _call_credentials("url", self.url)
+            try:
+                url = _parse(str(given), self.schemes)
+            except ValueError as exc:
+                raise HookFailed("url") from exc
+        else:
+            urls = self._urls(self.url)
+            url = _parse(urls[turn % len(urls)], self.schemes)
+        if self.headers is None:
+            return url, []
+        if not callable(self.headers):
+            return url, _raw(self.headers)
+        values = await _call_credentials("headers", self.headers)
+        try:
+            return url, _raw(values)
+        except (TypeError, ValueError) as exc:
+            raise HookFailed("headers") from exc
+
+
+async def call_hook(name: str, hook: Callable[..., Any], *args: Any) -> Any:
+    """Call a user's callable, await it if it is async, and say whose it was if it raises."""
+    try:
+        value = hook(*args)
+        if inspect.isawaitable(value):
+            value = await value
+    except Exception as exc:
+        raise HookFailed(name) from exc
+    return value
+
+
+async def _call_credentials(name: str, hook: Callable[[], Any]) -> Any:
+    try:
+        return await call_hook(name, hook)
+    except HookFailed as exc:
+        if isinstance(exc.__cause__, _PASSING_FAILURES):
+            raise ConnectionEnded(
+                ConnectFailed("credentials", exc.__cause__, type(exc.__cause__).__name__)
+            ) from exc.__cause__
+        raise
+
+
+def shown(url: httpx.URL) -> str:
+    """``url`` without user info, query and fragment, which may hold secrets."""
+    return str(url.copy_with(username=None, password=None, query=None, fragment=None))
+
+
+def _parse(text: str, schemes: tuple[str, ...]) -> httpx.URL:
+    choices = " or ".join(f"{scheme}://" for scheme in schemes)
+    try:
+        url = httpx.URL(text)
+    except (httpx.InvalidURL, ValueError):
+        # Not chained and not shown: the text may hold secrets.
+        raise ValueError("url is not a valid URL") from None
+    if url.scheme not in schemes:
+        raise ValueError(f"url must begin with {choices}, not {url.scheme!r}")
+    if not url.host:
+        raise ValueError("url must name a host")
+    return url.copy_with(fragment=None)
+
+
+def _raw(headers: HeaderValues) -> RawHeaders:
+    pairs = headers.items() if isinstance(headers, Mapping) else headers
+    raw: RawHeaders = []
+    for name, value in pairs:
+        name_bytes = name.encode("utf-8") if isinstance(name, str) else bytes(name)
+        value_bytes = value.encode("utf-8") if isinstance(value, str) else bytes(value)
+        if not _NAME.match(name_bytes):
+            raise ValueError(f"headers has a name that is no HTTP token: {name!r}")
+        if _FORBIDDEN_IN_VALUE.search(value_bytes):
+            raise ValueError(f"headers has a control character in the value of {name!r}")
+        raw.append((name_bytes, value_bytes.strip(b" \t")))
+    return raw
