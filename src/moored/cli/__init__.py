@@ -1,0 +1,1 @@
+"""The commands: ``moored demo | tail | serve | proxy``."""

@@ -112,6 +112,8 @@ class Connection(Generic[M]):
 class Transport(Generic[M]):
     """Makes connections.  Subclass it."""
 
+    sends = False
+    """Whether its connections send."""
     one_shot = False
     """Whether the stream is one answer to one request, which reconnecting asks for again whole."""
 

@@ -47,9 +47,10 @@ class WebSocketTransport(Transport[str | bytes]):
     :param ssl_context: for ``wss``; by default one with the system's certificate authorities.
     :param max_message_bytes: bound on one message: bytes of a binary, characters of a text one.
     :param open_stream: opens the byte stream; by default TCP.
-    :param cursor: gives the position that a message carries, or ``None``.
     :param wall_clock: seconds since the epoch, for ``Retry-After`` dates.
     """
+
+    sends = True
 
     def __init__(
         self,
@@ -59,7 +60,6 @@ class WebSocketTransport(Transport[str | bytes]):
         ssl_context: ssl.SSLContext | None = None,
         max_message_bytes: int,
         open_stream: Dial | None = None,
-        cursor: Callable[[str | bytes], object] | None = None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._target = target
@@ -67,7 +67,6 @@ class WebSocketTransport(Transport[str | bytes]):
         self._ssl_context = ssl_context
         self._max_message_bytes = max_message_bytes
         self._open_stream = open_stream
-        self._cursor = cursor
         self._wall_clock = wall_clock
 
     def size_of(self, message: str | bytes) -> int:
@@ -75,10 +74,6 @@ class WebSocketTransport(Transport[str | bytes]):
         if not isinstance(message, str | bytes | bytearray | memoryview):
             raise TypeError(f"a WebSocket message is str or bytes, not {type(message).__name__}")
         return len(message)
-
-    def cursor_of(self, message: str | bytes) -> object:
-        """What the user's ``cursor`` callable says."""
-        return None if self._cursor is None else self._cursor(message)
 
     async def connect(self, attempt: Attempt) -> WebSocketConnection:
         """Dial and shake hands (RFC 6455, section 4.1)."""

@@ -1,0 +1,214 @@
+"""What waits: received messages for the consumer, sent ones for a connection.  Both bounded."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Generic, Literal, TypeVar
+
+import trio
+
+from moored.errors import OutboxFull
+
+__all__ = ["Inbox", "Outbox"]
+
+M = TypeVar("M")
+
+
+class Inbox(Generic[M]):
+    """Received messages, in order.
+
+    One read's messages always go in together, so that none can be lost between the socket and here;
+    reading stops while the inbox is full.  It overshoots its bounds by one read at most.
+
+    :param size_of: the size of a message.
+    """
+
+    def __init__(self, *, messages: int, size: int, size_of: Callable[[M], int]) -> None:
+        self._max_messages = messages
+        self._max_size = size
+        self._size_of = size_of
+        self._items: deque[tuple[M, int]] = deque()
+        self._size = 0
+        self._consumers = trio.lowlevel.ParkingLot()
+        self._room = trio.Event()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @property
+    def full(self) -> bool:
+        """Whether reading has to stop."""
+        return len(self._items) >= self._max_messages or self._size >= self._max_size
+
+    def extend(self, messages: Iterable[M]) -> None:
+        """Add messages and wake the consumers."""
+        for message in messages:
+            size = self._size_of(message)
+            self._size += size
+            self._items.append((message, size))
+        if self._consumers:
+            self._consumers.unpark(count=len(self._items))
+
+    def pop(self) -> M:
+        """Take the oldest message."""
+        message, size = self._items.popleft()
+        self._size -= size
+        if not self.full:
+            self._room.set()
+        return message
+
+    def clear(self) -> None:
+        """Forget what is there: our side closed."""
+        self._items.clear()
+        self._size = 0
+        self._room.set()
+
+    async def wait_for_message(self) -> None:
+        """Wait to be woken; look again afterwards."""
+        await self._consumers.park()
+
+    async def wait_for_room(self) -> None:
+        """Wait until the inbox is not full."""
+        while self.full:
+            self._room = trio.Event()
+            await self._room.wait()
+
+    def wake(self) -> None:
+        """Wake every consumer: the stream has ended."""
+        self._consumers.unpark_all()
+
+
+class Outbox(Generic[M]):
+    """Messages to send, in order.
+
+    :param full: what :meth:`put` does without room: see ``Policy.outbox_full``.
+    :param keep: whether what was sent is kept until it is acknowledged.  It counts in the bounds.
+    """
+
+    def __init__(
+        self,
+        *,
+        messages: int,
+        size: int,
+        full: Literal["block", "raise", "drop_oldest"],
+        size_of: Callable[[M], int],
+        keep: bool,
+    ) -> None:
+        self._max_messages = messages
+        self._max_size = size
+        self._full = full
+        self._size_of = size_of
+        self._keep = keep
+        self._waiting: deque[M] = deque()
+        self._unacknowledged: deque[M] = deque()
+        self._size = 0
+        self._in_flight = False
+        self._turn = trio.StrictFIFOLock()  # senders that wait for room keep their order
+        self._room = trio.Event()
+        self._work = trio.Event()
+        self._flushed = trio.Event()
+        self._flushed.set()
+        self._closed = False
+        #: Messages that were dropped to make room.
+        self.dropped = 0
+        #: Messages that were being written when a connection died, and are not sent again.
+        self.uncertain = 0
+        #: Messages that were handed to the network whole.
+        self.sent = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    async def put(self, message: M) -> bool:
+        """Add a message; ``False`` when the stream ended before there was room.
+
+        :raises OutboxFull: see ``Policy.outbox_full``; always for one larger than the outbox.
+        """
+        size = self._size_of(message)
+        if size > self._max_size:
+            raise OutboxFull("outbox_bytes", self._max_size)
+        async with self._turn:
+            while not self._closed and not self._fits(size):
+                if self._full == "raise":
+                    raise self._error(size)
+                if self._full == "drop_oldest" and self._waiting:
+                    self._size -= self._size_of(self._waiting.popleft())
+                    self.dropped += 1
+                    continue
+                self._room = trio.Event()
+                await self._room.wait()
+            if self._closed:
+                return False
+            self._waiting.append(message)
+            self._size += size
+            self._note()
+            return True
+
+    def _fits(self, size: int) -> bool:
+        held = len(self._waiting) + len(self._unacknowledged)
+        return held < self._max_messages and self._size + size <= self._max_size
+
+    def _error(self, size: int) -> OutboxFull:
+        if self._size + size > self._max_size:
+            return OutboxFull("outbox_bytes", self._max_size)
+        return OutboxFull("outbox_messages", self._max_messages)
+
+    async def next(self) -> M:
+        """Wait for a message to send, and take it in flight."""
+        while not self._waiting:
+            self._work = trio.Event()
+            await self._work.wait()
+        message = self._waiting.popleft()
+        self._in_flight = True
+        if self._keep:
+            self._unacknowledged.append(message)
+        else:
+            self._size -= self._size_of(message)
+        self._note()
+        return message
+
+    def landed(self) -> None:
+        """What is in flight was handed over whole."""
+        self._in_flight = False
+        self.sent += 1
+        self._note()
+
+    def connection_died(self) -> None:
+        """What is in flight may or may not have reached the peer."""
+        if self._in_flight:
+            self._in_flight = False
+            if not self._keep:
+                self.uncertain += 1
+        self._note()
+
+    def acknowledge(self, count: int) -> None:
+        """The peer has the ``count`` oldest messages that it had not acknowledged."""
+        for _ in range(min(count, len(self._unacknowledged))):
+            self._size -= self._size_of(self._unacknowledged.popleft())
+        self._note()
+
+    def send_again(self) -> None:
+        """On a new connection: what was not acknowledged goes first."""
+        self._waiting.extendleft(reversed(self._unacknowledged))
+        self._unacknowledged.clear()
+        self._note()
+
+    async def wait_flushed(self) -> None:
+        """Wait until nothing waits and nothing is in flight."""
+        await self._flushed.wait()
+
+    def close(self) -> None:
+        """Nothing more is taken; senders that wait are let go."""
+        self._closed = True
+        self._note()
+
+    def _note(self) -> None:
+        """Wake whoever waits for what has come true."""
+        if self._waiting:
+            self._work.set()
+        if self._closed or (not self._waiting and not self._in_flight):
+            self._flushed.set()
+        elif self._flushed.is_set():
+            self._flushed = trio.Event()
+        self._room.set()

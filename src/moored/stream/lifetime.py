@@ -1,0 +1,65 @@
+"""The life of a stream's nursery, and whose exceptions come out of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+import trio
+
+from moored.errors import InternalError
+
+from .stream import Stream
+from .supervisor import Supervisor
+
+__all__ = ["running"]
+
+M = TypeVar("M")
+
+
+@asynccontextmanager
+async def running(make: Callable[[], Supervisor[M]]) -> AsyncIterator[Stream[M]]:
+    """Run a stream while the body runs; close it afterwards.
+
+    The body's own exception comes out as it is, never in a group; so does cancellation.  A crash of
+    one of our tasks is a bug of ours, and comes out as :class:`moored.InternalError`.
+    """
+    supervisor = make()  # here, not in the opener: its clock starts with the ``async with``
+    body_error: BaseException | None = None
+    nursery_error: BaseException | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(supervisor.run, name="reconnect")
+            try:
+                yield Stream(supervisor)
+            except BaseException as exc:  # noqa: BLE001 - raised below
+                # Held, not raised here: the nursery would put it in a group.
+                body_error = exc
+            if not isinstance(body_error, trio.Cancelled):
+                await supervisor.aclose(1000)
+            nursery.cancel_scope.cancel()
+    except BaseException as exc:  # noqa: BLE001 - sorted out below
+        nursery_error = exc
+    cancelled: BaseException | None = None
+    for leaf in _leaves(nursery_error):
+        if isinstance(leaf, trio.Cancelled):
+            cancelled = leaf
+        elif isinstance(leaf, Exception):
+            crash = InternalError(f"a task of the stream crashed: {leaf!r}")
+            crash.__context__ = body_error
+            raise crash from leaf
+        else:
+            raise leaf  # KeyboardInterrupt, SystemExit
+    if body_error is not None:
+        raise body_error
+    if cancelled is not None:
+        raise cancelled
+
+
+def _leaves(error: BaseException | None) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _leaves(each)
+    elif error is not None:
+        yield error

@@ -1,0 +1,381 @@
+"""The reconnect task: it owns every attempt, feeds the machine and carries out what it says."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import deque
+from typing import Any, Generic, TypeVar
+
+import attrs
+import trio
+
+from moored.core.causes import Cause, ClosedByUs, HandshakeRejected, Verdict
+from moored.core.continuity import Continuity, Gap
+from moored.core.machine import Machine
+from moored.core.policy import Heartbeat, Policy
+from moored.core.transitions import (
+    Action,
+    CloseRequested,
+    Connect,
+    Connected,
+    Disconnect,
+    Ended,
+    Finish,
+    Input,
+    Probe,
+    RequestSent,
+    ServerRetry,
+    State,
+    Wait,
+)
+from moored.errors import (
+    EndOfStream,
+    HookFailed,
+    MooredError,
+    ResumeLost,
+    StreamClosed,
+    StreamError,
+    StreamInterrupted,
+)
+from moored.transports.base import Attempt, Connection, ConnectionEnded, Transport
+
+from .buffers import Inbox, Outbox
+from .history import History, Transition
+from .hooks import Hooks
+from .session import Session, closing
+from .timer import Timer
+
+__all__ = ["Supervisor"]
+
+M = TypeVar("M")
+
+CAUSES_KEPT = 32
+
+
+class Supervisor(Generic[M]):
+    """Everything behind a :class:`~moored.stream.stream.Stream`.
+
+    :param transport: makes the connections.
+    :param policy: a policy in which nothing is left to the opener.
+    :param hooks: the user's callables.
+    :param rng: where all randomness comes from.
+    :param position: where to begin.
+    """
+
+    def __init__(
+        self,
+        transport: Transport[M],
+        policy: Policy,
+        *,
+        hooks: Hooks[M],
+        rng: random.Random,
+        position: Any = None,
+    ) -> None:
+        self.transport = transport
+        self.policy = attrs.evolve(policy, verdict=self._judge if policy.verdict else None)
+        self._user_verdict = policy.verdict
+        self._heartbeat = policy.heartbeat
+        self._hooks = hooks
+        own_cursors = type(transport).cursor_of is not Transport.cursor_of
+        self._has_cursors = own_cursors or hooks.cursor is not None
+        self.machine = Machine(self.policy, now=trio.current_time(), rng=rng)
+        self.continuity: Continuity[M] = Continuity(hooks.cursor or transport.cursor_of, position)
+        self.inbox: Inbox[Any] = Inbox(
+            messages=policy.inbox_messages, size=policy.inbox_bytes, size_of=self._size_of
+        )
+        self.outbox: Outbox[M] = Outbox(
+            messages=policy.outbox_messages,
+            size=policy.outbox_bytes,
+            full=policy.outbox_full,
+            size_of=transport.size_of,
+            keep=hooks.acknowledged is not None,
+        )
+        self.history = History()
+        self._causes: deque[Cause] = deque(maxlen=CAUSES_KEPT)
+        self._received: deque[M] = deque()  # of a one-shot answer, for the error that ends it
+        self._received_size = 0
+        self._received_all = True
+        self.messages_received = 0
+        self.connections = 0
+        self.gaps = 0
+        # What the reconnect task does next, and how to reach it.
+        self._step: Action = self.machine.start()[0]
+        self.session: Session[M] | None = None
+        self._scope: trio.CancelScope | None = None  # of the attempt
+        self._backoff = Timer()
+        # The end.
+        self.finish: Finish | None = None
+        self._error: MooredError | None = None  # overrides what the cause says
+        self.close_deadline = math.inf
+        self.over = trio.Event()  # nothing of ours runs any more
+        self._record(None, None)
+
+    @property
+    def state(self) -> State:
+        """The machine's state."""
+        return self.machine.state
+
+    # ------------------------------------------------------------------ the reconnect task
+
+    async def run(self) -> None:
+        """The reconnect task: it owns every attempt, and everything else runs inside of one."""
+        try:
+            while not isinstance(self._step, Finish):
+                if isinstance(self._step, Connect):
+                    await self._attempt(self._step)
+                else:
+                    await self._back_off()
+        finally:
+            self.over.set()
+            self.outbox.close()
+            self.inbox.wake()
+
+    async def _attempt(self, step: Connect) -> None:
+        """One attempt, from dialling to hanging up."""
+        attempt = Attempt(
+            number=step.attempt,
+            turn=step.turn,
+            cursor=self.continuity.position,
+            request_sent=self._request_sent,
+            server_retry=lambda seconds: self.handle_if_open(ServerRetry(seconds)),
+        )
+        with trio.CancelScope(deadline=self.machine.next_deadline) as self._scope:
+            try:
+                connection = await self.transport.connect(attempt)
+                try:
+                    gap = await self._resume(connection, step.attempt)
+                    self._scope.deadline = math.inf
+                    await self._be_open(connection, gap)
+                finally:
+                    self.session = None
+                    self.outbox.connection_died()
+                    await self._hang_up(connection)
+            except ConnectionEnded as end:
+                self.handle(Ended(end.cause))
+            except HookFailed as exc:
+                self.fail(exc)
+        if self.state is State.CONNECTING and step is self._step:
+            self.expire()  # connect_timeout passed, and nothing else happened
+
+    def _request_sent(self) -> None:
+        if self.state is State.CONNECTING and self._scope is not None:
+            self.handle(RequestSent())
+            self._scope.deadline = self.machine.next_deadline
+
+    async def _resume(self, connection: Connection[M], number: int) -> Gap | None:
+        """Say to the server where to go on; find out whether that shows continuity."""
+        if self.connections == 0:
+            return None
+        position, resumed = self.continuity.position, connection.resumed
+        if self._hooks.resume is not None and connection.sends:
+            for message in await self._hooks.messages_to_resume(position):
+                await connection.send(message)
+            resumed = position is not None
+        if resumed or (self.transport.one_shot and self.messages_received == 0):
+            return None
+        known = position is not None and position != ""
+        reason = "the server was not asked to resume" if known else "no position is known"
+        return Gap(position if known else None, number, reason)
+
+    async def _be_open(self, connection: Connection[M], gap: Gap | None) -> None:
+        """The connection is there: run its tasks until it ends."""
+        self.connections += 1
+        if self._hooks.acknowledged is not None:
+            self.outbox.send_again()
+        self.handle(Connected())
+        if gap is not None:
+            self.gaps += 1
+            await self._hooks.report(gap)
+            if self._hooks.gaps:
+                self.inbox.extend([gap])
+        self.session = Session(self, connection)
+        await self.session.run()
+
+    async def _hang_up(self, connection: Connection[M]) -> None:
+        """Close the connection, whatever else is going on, in bounded time."""
+        code, bound = closing(
+            self.machine.cause if self.state in (State.BACKOFF, State.CLOSED) else None
+        )
+        if self.state is State.CLOSED and self.close_deadline < math.inf:
+            bound = max(0.0, self.close_deadline - trio.current_time())
+        with trio.move_on_after(bound, shield=True):
+            await connection.aclose(code)
+
+    async def _back_off(self) -> None:
+        while self.state is State.BACKOFF:
+            await self._backoff.sleep_until(self.machine.next_deadline)
+            if self.state is State.BACKOFF:
+                self.expire()
+
+    # ------------------------------------------------------------------ feeding the machine
+
+    def expire(self) -> None:
+        """Time has passed: tell the machine."""
+        before = self.state
+        self._carry_out(before, self.machine.expire(now=trio.current_time()))
+
+    def handle(self, event: Input) -> None:
+        """Something happened: tell the machine."""
+        before = self.state
+        self._carry_out(before, self.machine.handle(event, now=trio.current_time()))
+
+    def handle_if_open(self, event: Input) -> None:
+        """For what a connection says that may have been lost a moment ago."""
+        if self.state in (State.OPEN, State.HEARTBEATING):
+            self.handle(event)
+
+    def _carry_out(self, before: State, actions: tuple[Action, ...]) -> None:
+        delay: float | None = None
+        for action in actions:
+            match action:
+                case Probe():
+                    if self.session is not None:
+                        self.session.probe()
+                case Disconnect(cause=cause):
+                    self._causes.append(cause)
+                    if self._scope is not None:
+                        self._scope.cancel()
+                case Connect() | Wait() | Finish():
+                    self._step = action
+                    delay = action.delay if isinstance(action, Wait) else None
+                    self._backoff.hasten(-math.inf)
+                    if isinstance(action, Finish):
+                        self._end(action)
+        if self.state is not before:
+            self._record(before, delay)
+
+    def _end(self, finish: Finish) -> None:
+        self.finish = finish
+        self.outbox.close()
+        self.inbox.wake()
+
+    def _record(self, before: State | None, delay: float | None) -> None:
+        ended = self.state in (State.BACKOFF, State.CLOSED)
+        self.history.add(
+            Transition(
+                trio.current_time(),
+                before,
+                self.state,
+                self.machine.cause if ended else None,
+                self.machine.attempt,
+                delay,
+            )
+        )
+
+    # ------------------------------------------------------------------ ends
+
+    async def aclose(self, code: int) -> None:
+        """Flush, close, and wait until nothing of ours runs any more."""
+        if self.state is not State.CLOSED:
+            self.close_deadline = trio.current_time() + self.policy.close_timeout
+            try:
+                with trio.CancelScope(deadline=self.close_deadline):
+                    await self.outbox.wait_flushed()
+            finally:
+                self._close(code)
+        # Our side closed: what was not consumed is not wanted.
+        self.inbox.clear()
+        self.inbox.wake()
+        await self.over.wait()
+
+    def fail(self, error: MooredError) -> None:
+        """A callable of the user's raised: end the stream with that."""
+        if self._error is None:
+            self._error = error
+        self._close(1000)
+
+    def _close(self, code: int) -> None:
+        if self.state is not State.CLOSED:
+            self.handle(CloseRequested(code))
+
+    def _judge(self, cause: Cause) -> Verdict | None:
+        """The user's verdict, which may raise like any callable of theirs."""
+        assert self._user_verdict is not None
+        try:
+            decision = self._user_verdict(cause)
+            if decision is not None and not isinstance(decision, Verdict):
+                raise TypeError(f"a verdict is a moored.Verdict or None, not {decision!r}")
+        except Exception as exc:  # noqa: BLE001 - whatever a user's callable raises
+            self._error = HookFailed("verdict")
+            self._error.__cause__ = exc
+            return Verdict.STOP
+        return decision
+
+    def final_error(self) -> MooredError:
+        """What a consumer is told once the stream is over and everything was delivered."""
+        if self._error is not None:
+            return self._error
+        finish = self.finish
+        if finish is None:  # its nursery was cancelled from outside
+            return StreamClosed("the stream is closed")
+        if not finish.failed:
+            if isinstance(finish.cause, ClosedByUs):
+                return StreamClosed("the stream was closed")
+            return EndOfStream(str(finish.cause))
+        causes = tuple(self._causes) or (finish.cause,)
+        error: StreamError
+        position = self.continuity.position
+        if isinstance(finish.cause, HandshakeRejected) and finish.cause.status == 410 and position:
+            error = ResumeLost(causes, finish.gave_up, cursor=position)
+        elif self.transport.one_shot and self.messages_received:
+            error = StreamInterrupted(
+                causes,
+                finish.gave_up,
+                received=tuple(self._received),
+                received_all=self._received_all,
+            )
+        else:
+            error = StreamError(causes, finish.gave_up)
+        error.__cause__ = getattr(finish.cause, "exception", None)
+        return error
+
+    # ------------------------------------------------------------------ what came
+
+    @property
+    def has_pongs(self) -> bool:
+        """Whether some messages are answers to the application's own ping."""
+        return isinstance(self._heartbeat, Heartbeat) and self._heartbeat.is_pong is not None
+
+    def is_pong(self, message: M) -> bool:
+        """Whether ``message`` is such an answer."""
+        assert isinstance(self._heartbeat, Heartbeat)
+        assert self._heartbeat.is_pong is not None
+        return bool(self._hooks.call("heartbeat.is_pong", self._heartbeat.is_pong, message))
+
+    def ping_message(self) -> M | None:
+        """The application's own ping, if it has one."""
+        if not isinstance(self._heartbeat, Heartbeat) or self._heartbeat.ping is None:
+            return None
+        return self._hooks.call("heartbeat.ping", self._heartbeat.ping)  # type: ignore[no-any-return]
+
+    def take_in(self, connection: Connection[M], batch: list[M]) -> bool:
+        """Put one read's messages into the inbox; say whether the position moved.
+
+        There is no checkpoint between the socket and here, so nothing can get lost.
+        """
+        acknowledged = self._hooks.acknowledged
+        if acknowledged is not None:
+            for message in batch:
+                self.outbox.acknowledge(self._hooks.call("acknowledged", acknowledged, message))
+        new, advanced = batch, False
+        if self._has_cursors:
+            new, advanced = self._hooks.call("cursor", self.continuity.admit, batch)
+        if connection.cursor is not None:
+            self.continuity.position = connection.cursor
+        self.messages_received += len(new)
+        if self.transport.one_shot:
+            self._keep_received(new)
+        self.inbox.extend(new)
+        return bool(advanced)
+
+    def _keep_received(self, messages: list[M]) -> None:
+        for message in messages:
+            self._received.append(message)
+            self._received_size += self.transport.size_of(message)
+        while self._received_size > self.policy.inbox_bytes and len(self._received) > 1:
+            self._received_size -= self.transport.size_of(self._received.popleft())
+            self._received_all = False
+
+    def _size_of(self, item: Any) -> int:
+        return 0 if isinstance(item, Gap) else self.transport.size_of(item)
