@@ -43,7 +43,7 @@ from moored.transports.base import Attempt, Connection, ConnectionEnded, Transpo
 from .buffers import Inbox, Outbox
 from .history import History, Transition
 from .hooks import Hooks
-from .session import Session, closing
+from .session import CANCELLED_CLOSE_TIMEOUT, Session, closing
 from .timer import Timer
 
 __all__ = ["Supervisor"]
@@ -103,6 +103,7 @@ class Supervisor(Generic[M]):
         self._step: Action = self.machine.start()[0]
         self.session: Session[M] | None = None
         self._scope: trio.CancelScope | None = None  # of the attempt
+        self._closing: trio.CancelScope | None = None  # of the last connection's end
         self._backoff = Timer()
         # The end.
         self.finish: Finish | None = None
@@ -130,6 +131,7 @@ class Supervisor(Generic[M]):
             self.over.set()
             self.outbox.close()
             self.inbox.wake()
+            self._close(1000)  # cancelled from outside: whoever watches the states sees the end
 
     async def _attempt(self, step: Connect) -> None:
         """One attempt, from dialling to hanging up."""
@@ -199,7 +201,7 @@ class Supervisor(Generic[M]):
         )
         if self.state is State.CLOSED and self.close_deadline < math.inf:
             bound = max(0.0, self.close_deadline - trio.current_time())
-        with trio.move_on_after(bound, shield=True):
+        with trio.move_on_after(bound, shield=True) as self._closing:
             await connection.aclose(code)
 
     async def _back_off(self) -> None:
@@ -277,7 +279,14 @@ class Supervisor(Generic[M]):
         # Our side closed: what was not consumed is not wanted.
         self.inbox.clear()
         self.inbox.wake()
-        await self.over.wait()
+        try:
+            await self.over.wait()
+        except trio.Cancelled:
+            hurry = trio.current_time() + CANCELLED_CLOSE_TIMEOUT
+            self.close_deadline = min(self.close_deadline, hurry)
+            if self._closing is not None:
+                self._closing.deadline = min(self._closing.deadline, hurry)
+            raise
 
     def fail(self, error: MooredError) -> None:
         """A callable of the user's raised: end the stream with that."""
