@@ -31,10 +31,13 @@ class Inbox(Generic[M]):
         self._items: deque[tuple[M, int]] = deque()
         self._size = 0
         self._consumers = trio.lowlevel.ParkingLot()
-        self._room = trio.Event()
+        self._room: trio.Event | None = None  # there only while the reader waits
 
     def __len__(self) -> int:
         return len(self._items)
+
+    def __bool__(self) -> bool:
+        return bool(self._items)
 
     @property
     def full(self) -> bool:
@@ -43,18 +46,24 @@ class Inbox(Generic[M]):
 
     def extend(self, messages: Iterable[M]) -> None:
         """Add messages and wake the consumers."""
+        size_of, items = self._size_of, self._items
         for message in messages:
-            size = self._size_of(message)
+            size = size_of(message)
             self._size += size
-            self._items.append((message, size))
+            items.append((message, size))
         if self._consumers:
-            self._consumers.unpark(count=len(self._items))
+            self._consumers.unpark(count=len(items))
+
+    def add_note(self, note: M) -> None:
+        """Add something that is no message of the transport's: it has no size."""
+        self._items.append((note, 0))
+        self._consumers.unpark()
 
     def pop(self) -> M:
         """Take the oldest message."""
         message, size = self._items.popleft()
         self._size -= size
-        if not self.full:
+        if self._room is not None and not self.full:
             self._room.set()
         return message
 
@@ -62,7 +71,8 @@ class Inbox(Generic[M]):
         """Forget what is there: our side closed."""
         self._items.clear()
         self._size = 0
-        self._room.set()
+        if self._room is not None:
+            self._room.set()
 
     async def wait_for_message(self) -> None:
         """Wait to be woken; look again afterwards."""
@@ -70,9 +80,12 @@ class Inbox(Generic[M]):
 
     async def wait_for_room(self) -> None:
         """Wait until the inbox is not full."""
-        while self.full:
-            self._room = trio.Event()
-            await self._room.wait()
+        try:
+            while self.full:
+                self._room = trio.Event()
+                await self._room.wait()
+        finally:
+            self._room = None
 
     def wake(self) -> None:
         """Wake every consumer: the stream has ended."""

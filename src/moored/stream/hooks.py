@@ -8,7 +8,6 @@ from typing import Any, Generic, TypeVar
 import attrs
 
 from moored.core.continuity import Gap
-from moored.errors import HookFailed
 from moored.transports.target import call_hook
 
 __all__ = ["Hooks"]
@@ -28,16 +27,6 @@ class Hooks(Generic[M]):
     acknowledged: Callable[[M], int] | None = None
     on_gap: Callable[[Gap], object | Awaitable[object]] | None = None
     gaps: bool = False
-
-    def call(self, name: str, hook: Callable[..., Any], *args: Any) -> Any:
-        """Call a hook that is not async.
-
-        :raises HookFailed: when it raises.
-        """
-        try:
-            return hook(*args)
-        except Exception as exc:
-            raise HookFailed(name) from exc
 
     async def messages_to_resume(self, position: Any) -> list[M]:
         """What the ``resume`` hook wants sent first: none, one, or several messages."""

@@ -31,6 +31,7 @@ class Stream(Generic[M]):
 
     def __init__(self, supervisor: Supervisor[M]) -> None:
         self._supervisor = supervisor
+        self._inbox = supervisor.inbox
         self._pops = 0
 
     def __repr__(self) -> str:
@@ -64,7 +65,7 @@ class Stream(Generic[M]):
             messages_sent=self._supervisor.outbox.sent,
             sends_uncertain=self._supervisor.outbox.uncertain,
             sends_dropped=self._supervisor.outbox.dropped,
-            inbox=len(self._supervisor.inbox),
+            inbox=len(self._inbox),
             outbox=len(self._supervisor.outbox),
         )
 
@@ -75,10 +76,10 @@ class Stream(Generic[M]):
         """The next message.  A checkpoint; of messages that wait already, every 64th lets other
         tasks run, and each lets a cancellation through."""
         self._pops += 1
-        if self._supervisor.inbox and self._pops % MESSAGES_PER_CHECKPOINT:
+        if self._inbox and self._pops % MESSAGES_PER_CHECKPOINT:
             await trio.lowlevel.checkpoint_if_cancelled()
-            if self._supervisor.inbox:
-                return self._supervisor.inbox.pop()  # type: ignore[no-any-return]
+            if self._inbox:
+                return self._inbox.pop()  # type: ignore[no-any-return]
         try:
             return await self.receive()
         except (EndOfStream, StreamClosed):
@@ -96,12 +97,12 @@ class Stream(Generic[M]):
         :raises HookFailed: when one of the callables passed to the opener raised.
         """
         await trio.lowlevel.checkpoint()
-        while not self._supervisor.inbox:
+        while not self._inbox:
             if self._supervisor.finish is not None:
                 error = self._supervisor.final_error()
                 raise error from error.__cause__
-            await self._supervisor.inbox.wait_for_message()
-        return self._supervisor.inbox.pop()  # type: ignore[no-any-return]
+            await self._inbox.wait_for_message()
+        return self._inbox.pop()  # type: ignore[no-any-return]
 
     async def send(self, message: M) -> None:
         """Put a message in the outbox; it goes out in order, on this connection or a later one.

@@ -39,6 +39,7 @@ from moored.errors import (
     StreamInterrupted,
 )
 from moored.transports.base import Attempt, Connection, ConnectionEnded, Transport
+from moored.transports.target import call_sync_hook
 
 from .buffers import Inbox, Outbox
 from .history import History, Transition
@@ -82,7 +83,7 @@ class Supervisor(Generic[M]):
         self.machine = Machine(self.policy, now=trio.current_time(), rng=rng)
         self.continuity: Continuity[M] = Continuity(hooks.cursor or transport.cursor_of, position)
         self.inbox: Inbox[Any] = Inbox(
-            messages=policy.inbox_messages, size=policy.inbox_bytes, size_of=self._size_of
+            messages=policy.inbox_messages, size=policy.inbox_bytes, size_of=transport.size_of
         )
         self.outbox: Outbox[M] = Outbox(
             messages=policy.outbox_messages,
@@ -190,7 +191,7 @@ class Supervisor(Generic[M]):
             self.gaps += 1
             await self._hooks.report(gap)
             if self._hooks.gaps:
-                self.inbox.extend([gap])
+                self.inbox.add_note(gap)
         self.session = Session(self, connection)
         await self.session.run()
 
@@ -350,13 +351,13 @@ class Supervisor(Generic[M]):
         """Whether ``message`` is such an answer."""
         assert isinstance(self._heartbeat, Heartbeat)
         assert self._heartbeat.is_pong is not None
-        return bool(self._hooks.call("heartbeat.is_pong", self._heartbeat.is_pong, message))
+        return bool(call_sync_hook("heartbeat.is_pong", self._heartbeat.is_pong, message))
 
     def ping_message(self) -> M | None:
         """The application's own ping, if it has one."""
         if not isinstance(self._heartbeat, Heartbeat) or self._heartbeat.ping is None:
             return None
-        return self._hooks.call("heartbeat.ping", self._heartbeat.ping)  # type: ignore[no-any-return]
+        return call_sync_hook("heartbeat.ping", self._heartbeat.ping)  # type: ignore[no-any-return]
 
     def take_in(self, connection: Connection[M], batch: list[M]) -> bool:
         """Put one read's messages into the inbox; say whether the position moved.
@@ -366,10 +367,10 @@ class Supervisor(Generic[M]):
         acknowledged = self._hooks.acknowledged
         if acknowledged is not None:
             for message in batch:
-                self.outbox.acknowledge(self._hooks.call("acknowledged", acknowledged, message))
+                self.outbox.acknowledge(call_sync_hook("acknowledged", acknowledged, message))
         new, advanced = batch, False
         if self._has_cursors:
-            new, advanced = self._hooks.call("cursor", self.continuity.admit, batch)
+            new, advanced = call_sync_hook("cursor", self.continuity.admit, batch)
         if connection.cursor is not None:
             self.continuity.position = connection.cursor
         self.messages_received += len(new)
@@ -385,6 +386,3 @@ class Supervisor(Generic[M]):
         while self._received_size > self.policy.inbox_bytes and len(self._received) > 1:
             self._received_size -= self.transport.size_of(self._received.popleft())
             self._received_all = False
-
-    def _size_of(self, item: Any) -> int:
-        return 0 if isinstance(item, Gap) else self.transport.size_of(item)

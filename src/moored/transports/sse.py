@@ -32,7 +32,7 @@ from .dialing import Dial
 from .exchange import Exchange
 from .http import OneConnectionTransport
 from .redirects import MAX_REDIRECTS, Redirect, harmless, next_request
-from .target import RawHeaders, Target
+from .target import RawHeaders, Target, call_sync_hook
 
 __all__ = ["SseConnection", "SseRequest", "SseTransport", "Terminator"]
 
@@ -66,14 +66,6 @@ class SseRequest:
     def one_shot(self) -> bool:
         """Whether it is one answer to one request, and not a channel to listen to."""
         return self.method != "GET"
-
-    def ends_with(self, event: ServerSentEvent) -> bool:
-        """Whether ``event`` is the terminator."""
-        if self.terminator is None:
-            return False
-        if isinstance(self.terminator, str):
-            return event.data == self.terminator
-        return self.terminator(event)
 
 
 class SseTransport(Transport[ServerSentEvent]):
@@ -315,10 +307,15 @@ class SseConnection(Connection[ServerSentEvent]):
         return events
 
     def _up_to_terminator(self, events: list[ServerSentEvent]) -> list[ServerSentEvent]:
+        terminator = self._request.terminator
         for index, event in enumerate(events):
-            if self._request.ends_with(event):
+            if isinstance(terminator, str):
+                if event.data == terminator:
+                    self._end = Completed("the terminator came")
+                    return events[:index]
+            elif terminator is not None and call_sync_hook("terminator", terminator, event):
                 self._end = Completed("the terminator came")
-                return events[: index if isinstance(self._request.terminator, str) else index + 1]
+                return events[: index + 1]
         return events
 
     def _end_of_body(self) -> Cause:

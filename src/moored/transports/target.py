@@ -16,7 +16,15 @@ from moored.errors import HookFailed
 
 from .base import ConnectionEnded
 
-__all__ = ["HeaderSource", "RawHeaders", "Target", "UrlSource", "call_hook", "shown"]
+__all__ = [
+    "HeaderSource",
+    "RawHeaders",
+    "Target",
+    "UrlSource",
+    "call_hook",
+    "call_sync_hook",
+    "shown",
+]
 
 HeaderValues = Mapping[str, str] | Iterable[tuple[str, str]]
 HeaderSource = HeaderValues | Callable[[], HeaderValues | Awaitable[HeaderValues]] | None
@@ -93,15 +101,29 @@ class Target:
             raise HookFailed("headers") from exc
 
 
-async def call_hook(name: str, hook: Callable[..., Any], *args: Any) -> Any:
-    """Call a user's callable, await it if it is async, and say whose it was if it raises."""
+def call_sync_hook(name: str, hook: Callable[..., Any], *args: Any) -> Any:
+    """Call a user's callable, and say whose it was if it raises.
+
+    :raises HookFailed: from what it raised.
+    """
     try:
-        value = hook(*args)
-        if inspect.isawaitable(value):
-            value = await value
+        return hook(*args)
     except Exception as exc:
         raise HookFailed(name) from exc
-    return value
+
+
+async def call_hook(name: str, hook: Callable[..., Any], *args: Any) -> Any:
+    """The same for a callable that may be async.
+
+    :raises HookFailed: from what it raised.
+    """
+    value = call_sync_hook(name, hook, *args)
+    if not inspect.isawaitable(value):
+        return value
+    try:
+        return await value
+    except Exception as exc:
+        raise HookFailed(name) from exc
 
 
 async def _call_credentials(name: str, hook: Callable[[], Any]) -> Any:
