@@ -369,7 +369,7 @@ class Supervisor(Generic[M]):
             for message in batch:
                 self.outbox.acknowledge(call_sync_hook("acknowledged", acknowledged, message))
         new, advanced = batch, False
-        if self._has_cursors:
+        if self._has_cursors and connection.cursor != "":  # "": a server that gives no ids
             new, advanced = call_sync_hook("cursor", self.continuity.admit, batch)
         if connection.cursor is not None:
             self.continuity.position = connection.cursor
