@@ -155,7 +155,8 @@ class Supervisor(Generic[M]):
                     self.outbox.connection_died()
                     await self._hang_up(connection)
             except ConnectionEnded as end:
-                self.handle(Ended(end.cause))
+                if self.state not in (State.BACKOFF, State.CLOSED):  # else: told by another task
+                    self.handle(Ended(end.cause))
             except HookFailed as exc:
                 self.fail(exc)
         if self.state is State.CONNECTING and step is self._step:
@@ -183,6 +184,8 @@ class Supervisor(Generic[M]):
 
     async def _be_open(self, connection: Connection[M], gap: Gap | None) -> None:
         """The connection is there: run its tasks until it ends."""
+        if self.state is not State.CONNECTING:
+            return  # closed by us in the moment in which it came about
         self.connections += 1
         if self._hooks.acknowledged is not None:
             self.outbox.send_again()
