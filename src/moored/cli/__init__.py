@@ -1,1 +1,25 @@
 """The commands: ``moored demo | tail | serve | proxy``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+__all__ = ["main"]
+
+_OF_THE_EXTRA = ("click", "h11", "rich")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command ``moored`` and return its exit status.
+
+    :param arguments: by default those of the process.
+    """
+    try:
+        from moored.cli import program
+    except ModuleNotFoundError as exc:
+        if exc.name is None or exc.name.partition(".")[0] not in _OF_THE_EXTRA:
+            raise
+        print("moored: the commands need more packages: install moored[cli]", file=sys.stderr)
+        return 2
+    return program.run(sys.argv[1:] if arguments is None else list(arguments))

@@ -1,0 +1,1 @@
+"""``moored demo``: streams that live through faults, and the account of it."""

@@ -1,0 +1,66 @@
+"""The command line: what there is, and how errors are told."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+import click
+
+from moored.cli.demo.command import demo
+from moored.cli.running import CommandFailed
+
+__all__ = ["moored", "run"]
+
+_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+@click.group(context_settings=_SETTINGS, invoke_without_command=True)
+@click.version_option(version("moored"), prog_name="moored", message="%(prog)s %(version)s")
+@click.pass_context
+def moored(context: click.Context) -> None:
+    """Streaming connections that stay alive: WebSocket and Server-Sent Events.
+
+    \b
+    moored demo                              watch streams live through faults
+    moored tail wss://example.com/feed       follow a stream, through drops
+    moored serve                             a mock AI server and a numbered feed
+    moored proxy --upstream URL --fault ...  break connections on purpose
+
+    Exit statuses: 0 when what was asked for was done, 1 when not, 2 for wrong usage, 130 and 143
+    after SIGINT and SIGTERM.  A second signal stops at once.
+    """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help(), err=True)
+        context.exit(2)
+
+
+moored.add_command(demo)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command with ``arguments`` and return its exit status."""
+    try:
+        # Not standalone: click's own words for an error take four lines.
+        status = moored.main(list(arguments), prog_name="moored", standalone_mode=False)
+    except click.UsageError as exc:
+        path = exc.ctx.command_path if exc.ctx is not None else "moored"
+        return _fail(f"{exc.format_message()} (see {path} --help)", 2)
+    except click.ClickException as exc:
+        return _fail(exc.format_message(), 2)
+    except CommandFailed as exc:
+        return _fail(str(exc), 1)
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has gone; the interpreter would complain about flushing it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return status if isinstance(status, int) else 0
+
+
+def _fail(message: str, status: int) -> int:
+    click.echo("moored: " + " ".join(message.split()), err=True)
+    return status
