@@ -250,6 +250,8 @@ class Supervisor(Generic[M]):
                         self._end(action)
         if self.state is not before:
             self._record(before, delay)
+            if before is State.HEARTBEATING and self.session is not None:
+                self.session.hasten()  # an answered probe's deadline is not the next one's
 
     def _end(self, finish: Finish) -> None:
         self.finish = finish
