@@ -131,10 +131,10 @@ class Peer:
         return first & 0x0F, unmasked.to_bytes(size, "big")
 
     async def rest(self):
-        """Everything that still comes, to the end of file."""
+        """Everything that still comes, to the end of file, however long it takes."""
         with suppress(trio.BrokenResourceError):
-            while await self._fill():
-                pass
+            while data := await self.stream.receive_some(65536):
+                self.buffer += data
         data, self.buffer = self.buffer, b""
         return data
 
