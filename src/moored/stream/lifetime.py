@@ -17,6 +17,8 @@ __all__ = ["running"]
 
 M = TypeVar("M")
 
+_ORDINARY = (Exception, BaseExceptionGroup, trio.Cancelled)
+
 
 @asynccontextmanager
 async def running(make: Callable[[], Supervisor[M]]) -> AsyncIterator[Stream[M]]:
@@ -36,24 +38,25 @@ async def running(make: Callable[[], Supervisor[M]]) -> AsyncIterator[Stream[M]]
             except BaseException as exc:  # noqa: BLE001 - raised below
                 # Held, not raised here: the nursery would put it in a group.
                 body_error = exc
-            if not isinstance(body_error, trio.Cancelled):
+            if isinstance(body_error, trio.Cancelled):
+                supervisor.hurry()
+            else:
                 await supervisor.aclose(1000)
             nursery.cancel_scope.cancel()
     except BaseException as exc:  # noqa: BLE001 - sorted out below
         nursery_error = exc
-    cancelled: BaseException | None = None
-    for leaf in _leaves(nursery_error):
-        if isinstance(leaf, trio.Cancelled):
-            cancelled = leaf
-        elif isinstance(leaf, Exception):
+    ours = list(_leaves(nursery_error))
+    for each in (body_error, *ours):
+        if each is not None and not isinstance(each, _ORDINARY):
+            raise each  # KeyboardInterrupt, SystemExit: no crash of ours may hide them
+    for leaf in ours:
+        if not isinstance(leaf, trio.Cancelled):
             crash = InternalError(f"a task of the stream crashed: {leaf!r}")
             crash.__context__ = body_error
             raise crash from leaf
-        else:
-            raise leaf  # KeyboardInterrupt, SystemExit
     if body_error is not None:
         raise body_error
-    if cancelled is not None:
+    for cancelled in ours:
         raise cancelled
 
 

@@ -203,8 +203,9 @@ class Supervisor(Generic[M]):
         code, bound = closing(
             self.machine.cause if self.state in (State.BACKOFF, State.CLOSED) else None
         )
-        if self.state is State.CLOSED and self.close_deadline < math.inf:
-            bound = max(0.0, self.close_deadline - trio.current_time())
+        left = max(0.0, self.close_deadline - trio.current_time())
+        if left < bound or (self.state is State.CLOSED and left < math.inf):
+            bound = left
         with trio.move_on_after(bound, shield=True) as self._closing:
             await connection.aclose(code)
 
@@ -288,11 +289,15 @@ class Supervisor(Generic[M]):
         try:
             await self.over.wait()
         except trio.Cancelled:
-            hurry = trio.current_time() + CANCELLED_CLOSE_TIMEOUT
-            self.close_deadline = min(self.close_deadline, hurry)
-            if self._closing is not None:
-                self._closing.deadline = min(self._closing.deadline, hurry)
+            self.hurry()
             raise
+
+    def hurry(self) -> None:
+        """The user's own scope was cancelled: whatever is being closed has little time left."""
+        hurry = trio.current_time() + CANCELLED_CLOSE_TIMEOUT
+        self.close_deadline = min(self.close_deadline, hurry)
+        if self._closing is not None:
+            self._closing.deadline = min(self._closing.deadline, hurry)
 
     def fail(self, error: MooredError) -> None:
         """A callable of the user's raised: end the stream with that."""
