@@ -20,7 +20,13 @@ from .http import OneConnectionTransport, chain
 
 __all__ = ["Exchange"]
 
-_HTTP_ERRORS = (httpx.TransportError, httpcore.ProtocolError, httpcore.NetworkError)
+# InvalidURL: httpx looks at a redirect's Location also when it is not to follow it.
+_HTTP_ERRORS = (
+    httpx.TransportError,
+    httpx.InvalidURL,
+    httpcore.ProtocolError,
+    httpcore.NetworkError,
+)
 CLOSE_TIMEOUT = 1.0
 """Seconds that closing an answer of a caller's client may take."""
 
@@ -51,7 +57,10 @@ class Exchange:
         """The next bytes of the body as they came; ``None`` at its end."""
         assert self.response is not None
         if self._chunks is None:
-            self._chunks = self.response.aiter_raw()
+            # Consumed already: as it comes from httpx.MockTransport with bytes.
+            consumed = self.response.is_stream_consumed
+            stream: Any = self.response.stream if consumed else self.response.aiter_raw()
+            self._chunks = aiter(stream)
         try:
             return await anext(self._chunks)
         except StopAsyncIteration:
@@ -104,6 +113,8 @@ def connect_cause(exc: BaseException) -> Cause:
             return ConnectFailed("dns", each)
         if isinstance(each, h11.RemoteProtocolError):
             return ProtocolViolation("the answer is no HTTP", each)
+        if isinstance(each, httpx.InvalidURL):
+            return ProtocolViolation("it redirects to what is no URL", each)
     if isinstance(exc, httpx.ConnectError | httpcore.ConnectError):
         return ConnectFailed("tcp", exc)
     return ConnectFailed("handshake", exc)

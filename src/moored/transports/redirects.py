@@ -77,7 +77,7 @@ def next_request(
         method, content = "GET", b""
         dropped = (b"content-length", b"content-type", b"transfer-encoding")
         headers = [pair for pair in headers if pair[0].lower() not in dropped]
-    return client.build_request(
+    following = client.build_request(
         method,
         redirect.url,
         headers=headers,
@@ -85,6 +85,8 @@ def next_request(
         timeout=None,
         extensions=request.extensions,
     )
+    following.url = redirect.url  # as it is: without the client's default query
+    return following
 
 
 def harmless(request: httpx.Request) -> None:
