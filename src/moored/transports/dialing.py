@@ -41,7 +41,7 @@ async def dial(
     """
     try:
         stream = await (open_stream or trio.open_tcp_stream)(host, port)
-    except socket.gaierror as exc:
+    except (socket.gaierror, UnicodeError) as exc:  # UnicodeError: no name for IDNA, as "a..b"
         raise ConnectionEnded(ConnectFailed("dns", exc)) from exc
     except (OSError, trio.BrokenResourceError) as exc:
         raise ConnectionEnded(ConnectFailed("tcp", exc)) from exc

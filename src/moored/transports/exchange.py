@@ -45,13 +45,28 @@ class Exchange:
     async def send(self, request: httpx.Request) -> None:
         """Send ``request``, and read its answer's head."""
         await self._end_response()
-        auth: Any = httpx.USE_CLIENT_DEFAULT if self.carries_credentials else None
         try:
-            self.response = await self.client.send(
-                request, stream=True, auth=auth, follow_redirects=False
-            )
+            if self._transport is not None:
+                self.response = await self._send_on(self._transport, request)
+            else:
+                auth: Any = httpx.USE_CLIENT_DEFAULT if self.carries_credentials else None
+                self.response = await self.client.send(
+                    request, stream=True, auth=auth, follow_redirects=False
+                )
         except _HTTP_ERRORS as exc:
             raise ConnectionEnded(connect_cause(exc)) from exc
+
+    async def _send_on(
+        self, transport: OneConnectionTransport, request: httpx.Request
+    ) -> httpx.Response:
+        """Send ``request`` as the client would, but for its log: that holds the whole URL."""
+        url = request.url
+        if self.carries_credentials and url.userinfo and "authorization" not in request.headers:
+            next(httpx.BasicAuth(url.username, url.password).auth_flow(request))  # sets the header
+        response = await transport.handle_async_request(request)
+        response.request = request
+        self.client.cookies.extract_cookies(response)
+        return response
 
     async def next_chunk(self) -> bytes | None:
         """The next bytes of the body as they came; ``None`` at its end."""

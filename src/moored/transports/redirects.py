@@ -5,6 +5,8 @@ from __future__ import annotations
 import attrs
 import httpx
 
+from .target import has_valid_port
+
 __all__ = ["MAX_REDIRECTS", "Redirect", "harmless", "next_request"]
 
 MAX_REDIRECTS = 20
@@ -46,7 +48,7 @@ class Redirect:
             url = response.request.url.join(location)
         except (httpx.InvalidURL, ValueError):
             return None
-        if url.scheme not in ("http", "https") or not url.host:
+        if url.scheme not in ("http", "https") or not url.host or not has_valid_port(url):
             return None
         return cls(response.status_code, url.copy_with(fragment=None))
 

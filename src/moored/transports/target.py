@@ -142,6 +142,11 @@ def shown(url: httpx.URL) -> str:
     return str(url.copy_with(username=None, password=None, query=None, fragment=None))
 
 
+def has_valid_port(url: httpx.URL) -> bool:
+    """Whether ``url``'s port is one of TCP's, or left to the scheme."""
+    return url.port is None or 0 < url.port < 65536
+
+
 def _parse(text: str, schemes: tuple[str, ...]) -> httpx.URL:
     choices = " or ".join(f"{scheme}://" for scheme in schemes)
     try:
@@ -153,6 +158,8 @@ def _parse(text: str, schemes: tuple[str, ...]) -> httpx.URL:
         raise ValueError(f"url must begin with {choices}, not {url.scheme!r}")
     if not url.host:
         raise ValueError("url must name a host")
+    if not has_valid_port(url):
+        raise ValueError(f"url must have a port from 1 to 65535, not {url.port}")
     return url.copy_with(fragment=None)
 
 
