@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import httpx
 import pytest
 import trio
@@ -20,7 +22,8 @@ async def numbers(tcp):
     async def script(peer):
         script.open += 1
         try:
-            await peer.request()
+            with suppress(AssertionError):  # a client that was cancelled may ask for nothing
+                await peer.request()
             await peer.send(HEAD)
             for number in range(1000):
                 data = b"id: %d\ndata: %d\n\n" % (number, number)

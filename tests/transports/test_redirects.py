@@ -149,6 +149,12 @@ async def test_a_redirects_own_user_info_is_not_ours(sse, site, dialled):
     assert b"s3cret" not in b"".join(visits.requests[1][1].get("authorization", []))
 
 
+async def test_cookies_of_a_redirect_are_kept_on_the_same_origin(sse, site, dialled):
+    visits = site(found("/next", 302).replace(b"Location", b"Set-Cookie: a=b\r\nLocation"))
+    await sse()
+    assert visits.requests[1][1]["cookie"] == [b"a=b"]
+
+
 async def test_every_redirect_is_a_connection_of_its_own(sse, site, dialled):
     site(found("/a"), found("http://other.test:81/b"))
     await sse()
@@ -191,12 +197,20 @@ async def test_what_cannot_be_followed_is_a_refusal(sse, site, dialled, refused,
 
 
 @pytest.mark.parametrize("location", ["javascript:alert(1)", "http://[::/", "http://a.test:x/"])
-async def test_a_location_that_is_no_url(sse, site, dialled, refused, location):
-    """httpx raises for these whether or not it is to follow them."""
-    site(found(location))
-    cause = await refused(sse())
-    assert isinstance(cause, HandshakeRejected | ProtocolViolation)
-    assert all(stream.closed for stream in dialled.streams)
+@pytest.mark.parametrize("own", [False, True], ids=["callers", "ours"])
+async def test_a_location_that_is_no_url(sse, site, dialled, refused, location, own):
+    """A caller's client raises for these although it is not to follow them."""
+    if own:
+        site(found(location))
+        cause = await refused(sse())
+        assert isinstance(cause, HandshakeRejected)
+        assert cause.status == 302
+        return
+    answer = httpx.Response(302, headers={"Location": location})
+    transport = httpx.MockTransport(lambda request: answer)
+    async with httpx.AsyncClient(transport=transport) as client:
+        cause = await refused(sse(memory=False, transport={"client": client}))
+    assert isinstance(cause, ProtocolViolation)
 
 
 @pytest.mark.parametrize("status", [300, 304, 305, 306])

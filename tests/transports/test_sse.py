@@ -152,6 +152,13 @@ async def test_user_info_becomes_basic_authentication(sse, dialled):
     assert fields["host"] == [b"peer.test"]
 
 
+async def test_an_authorization_header_wins_over_user_info(sse, dialled):
+    _, fields, _ = await request_of(
+        sse, dialled, "http://user:pw@peer.test/", headers={"authorization": "Bearer mine"}
+    )
+    assert fields["authorization"] == [b"Bearer mine"]
+
+
 @pytest.mark.parametrize(
     ("cursor", "sent"),
     [
@@ -350,6 +357,11 @@ async def test_the_real_resolver_says_dns(sse, refused):
     assert await refused(sse("http://does-not-exist.invalid/", memory=False)) == ConnectFailed(
         "dns"
     )
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 64 + ".test"])
+async def test_a_name_that_cannot_exist(sse, refused, host):
+    assert await refused(sse(f"http://{host}/", memory=False)) == ConnectFailed("dns")
 
 
 @pytest.mark.parametrize("phase", ["dial", "send", "answer", "part", "rejection", "redirected"])

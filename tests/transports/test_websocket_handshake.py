@@ -364,6 +364,11 @@ async def test_the_real_resolver_says_dns(websocket, refused):
     assert cause == ConnectFailed("dns")
 
 
+@pytest.mark.parametrize("host", ["a..b", "a" * 64 + ".test"])
+async def test_a_name_that_cannot_exist(websocket, refused, host):
+    assert await refused(websocket(f"ws://{host}/", memory=False)) == ConnectFailed("dns")
+
+
 @pytest.mark.parametrize("failure", [OSError("no route"), trio.BrokenResourceError("tunnel")])
 async def test_a_dial_that_fails(websocket, refused, failure):
     async def fail(host, port):
