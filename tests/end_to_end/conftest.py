@@ -17,8 +17,17 @@ def open_descriptors():
     return len(os.listdir("/proc/self/fd"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _quick_collections():
+    """What was there before the first test is not searched again for each."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True)
-def nothing_left_open():
+def nothing_left_open(_quick_collections):
     """Every test: no descriptor stays open.  (Warnings of collected generators are errors.)"""
     gc.collect()
     before = open_descriptors()
