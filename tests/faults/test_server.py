@@ -19,7 +19,8 @@ def event(number):
     return f"id: {number}\ndata: {message(number)}\n\n"
 
 
-END_EVENT = 'event: end\ndata: {"end":true}\n\n'
+def end_event(number):
+    return f'event: end\nid: {number}\ndata: {{"end":true}}\n\n'
 
 
 async def ask(client, body, *headers):
@@ -120,21 +121,30 @@ async def test_a_bad_websocket_chat_request_gets_the_error_and_1008(dial):
 # The feed, as events
 
 
+async def test_who_has_seen_the_end_of_the_feed_is_told_to_stop(dial):
+    async with open_server() as server:
+        client = await dial(server.port)
+        status, headers = (await client.get("/feed?count=3", "Last-Event-ID: 4"))[:2]
+        assert status == 204
+        assert "content-length" not in headers
+        await server.wait_until(lambda: server.requests[0].complete)
+
+
 @pytest.mark.parametrize(
-    ("path", "headers", "expected"),
+    ("path", "headers", "expected", "end"),
     [
-        ("/feed?count=3", [], [1, 2, 3]),
-        ("/feed?count=2&start=8", [], [8, 9]),
-        ("/feed?count=3", ["Last-Event-ID: 1"], [2, 3]),
-        ("/feed?count=3", ["Last-Event-ID: 3"], []),
+        ("/feed?count=3", [], [1, 2, 3], 4),
+        ("/feed?count=2&start=8", [], [8, 9], 10),
+        ("/feed?count=3", ["Last-Event-ID: 1"], [2, 3], 4),
+        ("/feed?count=3", ["Last-Event-ID: 3"], [], 4),
     ],
 )
-async def test_the_feed_is_numbered_and_resumes(dial, path, headers, expected):
+async def test_the_feed_is_numbered_and_resumes(dial, path, headers, expected, end):
     async with open_server() as server:
         client = await dial(server.port)
         assert (await client.get(path, *headers))[0] == 200
         body = (await client.chunks()).decode()
-        assert body == "".join(event(n) for n in expected) + END_EVENT
+        assert body == "".join(event(n) for n in expected) + end_event(end)
         (served,) = server.requests
         assert served.path == "/feed"
         assert served.sent == len(expected)

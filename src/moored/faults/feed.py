@@ -57,6 +57,16 @@ class FeedRequest:
         )
         return request if resume < 0 else request.resumed(resume)
 
+    @property
+    def end_number(self) -> int | None:
+        """The id of the end event: one more than the last message's."""
+        return None if self.last is None else self.last + 1
+
+    @property
+    def past_the_end(self) -> bool:
+        """Whether the client has said that it has seen the end event."""
+        return self.last is not None and self.next > self.last + 1
+
     def resumed(self, position: int) -> FeedRequest:
         """The same feed, continued after message ``position``."""
         return attrs.evolve(self, next=position + 1, resumed_after=position)

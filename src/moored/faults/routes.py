@@ -114,6 +114,12 @@ async def feed_over_http(exchange: Exchange, http: HttpConnection) -> None:
         await respond_json(exchange, http, 400, body)
         return
     exchange.resumed_after = wanted.resumed_after
+    if wanted.past_the_end:
+        # HTML, section 9.2.3: a 204 tells an event source to stop reconnecting.
+        exchange.status = 204
+        await http.respond_empty(204)
+        exchange.complete = True
+        return
 
     async def produce(send: Send) -> None:
         number = wanted.next
@@ -123,7 +129,7 @@ async def feed_over_http(exchange: Exchange, http: HttpConnection) -> None:
             await send(f"id: {number}\ndata: {feed.message(number)}\n\n")
             exchange.sent += 1
             number += 1
-        await send(f"event: end\ndata: {feed.END}\n\n")
+        await send(f"event: end\nid: {wanted.end_number}\ndata: {feed.END}\n\n")
 
     exchange.transport, exchange.status = "sse", 200
     exchange.complete = await http.respond_with_events(produce)

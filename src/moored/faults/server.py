@@ -252,7 +252,8 @@ async def open_server(
     ``ws: /v1/chat/stream``             the client's first message is the same request; then chunks
                                         as text messages, the text ``[DONE]``, and close 1000
     ``GET /feed``                       SSE, ``id: n`` and ``data: {"id": n, "text": ...}``; resumed
-                                        by ``Last-Event-ID``; ends with ``event: end``
+                                        by ``Last-Event-ID``; ends with ``event: end``, whose
+                                        id, sent back, is answered 204
     ``ws: /feed``                       the same objects as text messages, resumed by a message
                                         ``{"resume": n}``; ends with ``{"end":true}``, close 1000
     ==================================  =========================================================

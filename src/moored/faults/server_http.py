@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 from urllib.parse import parse_qsl, urlsplit
@@ -111,6 +112,13 @@ class HttpConnection:
             await self.stream.send_all((head or b"") + (rest or b"") + (end or b""))
         except trio.BrokenResourceError:
             return
+
+    async def respond_empty(self, status: int) -> None:
+        """Answer with a status that has no body, such as 204."""
+        head = self._h11.send(h11.Response(status_code=status, headers=[]))
+        end = self._h11.send(h11.EndOfMessage())
+        with contextlib.suppress(trio.BrokenResourceError):
+            await self.stream.send_all((head or b"") + (end or b""))
 
     async def respond_with_events(self, produce: Producer) -> bool:
         """Answer with an event stream, as long as the client stays.
