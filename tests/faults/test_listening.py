@@ -5,7 +5,7 @@ from moored.faults.listening import authority, background, listen
 
 
 async def test_an_exception_of_the_body_comes_out_as_itself():
-    with pytest.raises(KeyError):  # noqa: PT012
+    with pytest.raises(KeyError):
         async with background() as nursery:
             nursery.start_soon(trio.sleep_forever)
             raise KeyError
@@ -45,7 +45,7 @@ async def test_cancellation_passes_through():
 
 
 async def test_an_exception_while_being_cancelled_is_not_lost():
-    with trio.CancelScope() as scope, pytest.raises(KeyError):  # noqa: PT012
+    with trio.CancelScope() as scope, pytest.raises(KeyError):
         async with background() as nursery:
             nursery.start_soon(trio.sleep_forever)
             scope.cancel()

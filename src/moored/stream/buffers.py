@@ -1,4 +1,4 @@
-"""What waits: received messages for the consumer, sent ones for a connection.  Both bounded."""
+"""What waits: received messages for the consumer, sent ones for a connection.  All bounded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import trio
 
 from moored.errors import OutboxFull
 
-__all__ = ["Inbox", "Outbox"]
+__all__ = ["Inbox", "Outbox", "Received"]
 
 M = TypeVar("M")
 
@@ -225,3 +225,25 @@ class Outbox(Generic[M]):
         elif self._flushed.is_set():
             self._flushed = trio.Event()
         self._room.set()
+
+
+class Received(Generic[M]):
+    """What a one-shot answer has brought so far, for the error that may end it: the newest."""
+
+    def __init__(self, *, size: int, size_of: Callable[[M], int]) -> None:
+        self._max_size = size
+        self._size_of = size_of
+        self._size = 0
+        #: The messages, oldest first.
+        self.messages: deque[M] = deque()
+        #: Whether none had to be let go.
+        self.complete = True
+
+    def keep(self, messages: Iterable[M]) -> None:
+        """Add messages; let the oldest go where there is no room."""
+        for message in messages:
+            self.messages.append(message)
+            self._size += self._size_of(message)
+        while self._size > self._max_size and len(self.messages) > 1:
+            self._size -= self._size_of(self.messages.popleft())
+            self.complete = False

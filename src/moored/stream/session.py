@@ -122,6 +122,7 @@ class Session(Generic[M]):
                 if has_pongs:
                     batch = [message for message in batch if not supervisor.is_pong(message)]
                 if not batch:
+                    supervisor.keep_position(connection)
                     supervisor.handle_if_open(Heard())
                     continue
                 advanced = supervisor.take_in(connection, batch)
@@ -132,6 +133,7 @@ class Session(Generic[M]):
                 if supervisor.inbox.full:
                     await self._wait_for_room()
         except ConnectionEnded as end:
+            supervisor.keep_position(connection)
             supervisor.handle_if_open(Ended(end.cause))
         except HookFailed as exc:
             supervisor.fail(exc)

@@ -41,7 +41,7 @@ from moored.errors import (
 from moored.transports.base import Attempt, Connection, ConnectionEnded, Transport
 from moored.transports.target import call_sync_hook
 
-from .buffers import Inbox, Outbox
+from .buffers import Inbox, Outbox, Received
 from .history import History, Transition
 from .hooks import Hooks
 from .session import CANCELLED_CLOSE_TIMEOUT, Session, closing
@@ -94,9 +94,7 @@ class Supervisor(Generic[M]):
         )
         self.history = History()
         self._causes: deque[Cause] = deque(maxlen=CAUSES_KEPT)
-        self._received: deque[M] = deque()  # of a one-shot answer, for the error that ends it
-        self._received_size = 0
-        self._received_all = True
+        self._received = Received(size=policy.inbox_bytes, size_of=transport.size_of)
         self.messages_received = 0
         self.connections = 0
         self.gaps = 0
@@ -342,8 +340,8 @@ class Supervisor(Generic[M]):
             error = StreamInterrupted(
                 causes,
                 finish.gave_up,
-                received=tuple(self._received),
-                received_all=self._received_all,
+                received=tuple(self._received.messages),
+                received_all=self._received.complete,
             )
         else:
             error = StreamError(causes, finish.gave_up)
@@ -381,18 +379,15 @@ class Supervisor(Generic[M]):
         new, advanced = batch, False
         if self._has_cursors and connection.cursor != "":  # "": a server that gives no ids
             new, advanced = call_sync_hook("cursor", self.continuity.admit, batch)
-        if connection.cursor is not None:
-            self.continuity.position = connection.cursor
+        self.keep_position(connection)
         self.messages_received += len(new)
         if self.transport.one_shot:
-            self._keep_received(new)
+            self._received.keep(new)
         self.inbox.extend(new)
         return bool(advanced)
 
-    def _keep_received(self, messages: list[M]) -> None:
-        for message in messages:
-            self._received.append(message)
-            self._received_size += self.transport.size_of(message)
-        while self._received_size > self.policy.inbox_bytes and len(self._received) > 1:
-            self._received_size -= self.transport.size_of(self._received.popleft())
-            self._received_all = False
+    def keep_position(self, connection: Connection[M]) -> None:
+        """Take over the position of a connection that knows it: on SSE it moves without a message
+        too, by the id of a block without data."""
+        if connection.cursor is not None:
+            self.continuity.position = connection.cursor
