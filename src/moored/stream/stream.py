@@ -77,9 +77,8 @@ class Stream(Generic[M]):
         tasks run, and each lets a cancellation through."""
         self._pops += 1
         if self._inbox and self._pops % MESSAGES_PER_CHECKPOINT:
-            await trio.lowlevel.checkpoint_if_cancelled()
-            if self._inbox:
-                return self._inbox.pop()  # type: ignore[no-any-return]
+            await trio.lowlevel.checkpoint_if_cancelled()  # gives no other task a turn
+            return self._inbox.pop()  # type: ignore[no-any-return]
         try:
             return await self.receive()
         except (EndOfStream, StreamClosed):

@@ -72,9 +72,10 @@ class Exchange:
         """The next bytes of the body as they came; ``None`` at its end."""
         assert self.response is not None
         if self._chunks is None:
-            # Consumed already: as it comes from httpx.MockTransport with bytes.
-            consumed = self.response.is_stream_consumed
-            stream: Any = self.response.stream if consumed else self.response.aiter_raw()
+            # Ours needs none of httpx's accounting; and what httpx.MockTransport makes of bytes is
+            # consumed already.
+            direct = self._transport is not None or self.response.is_stream_consumed
+            stream: Any = self.response.stream if direct else self.response.aiter_raw()
             self._chunks = aiter(stream)
         try:
             return await anext(self._chunks)

@@ -62,9 +62,8 @@ class _Body(httpx.AsyncByteStream):
     def __init__(self, response: httpcore.Response) -> None:
         self._response = response
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for chunk in typing.cast("typing.AsyncIterable[bytes]", self._response.stream):
-            yield chunk
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return aiter(typing.cast("typing.AsyncIterable[bytes]", self._response.stream))
 
     async def aclose(self) -> None:
         await self._response.aclose()
