@@ -10,7 +10,10 @@ from importlib.metadata import version
 import click
 
 from moored.cli.demo.command import demo
+from moored.cli.proxy import proxy
 from moored.cli.running import CommandFailed
+from moored.cli.serve import serve
+from moored.cli.tail.command import tail
 
 __all__ = ["moored", "run"]
 
@@ -37,7 +40,8 @@ def moored(context: click.Context) -> None:
         context.exit(2)
 
 
-moored.add_command(demo)
+for _command in (demo, tail, serve, proxy):
+    moored.add_command(_command)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -51,7 +55,7 @@ def run(arguments: Sequence[str]) -> int:
     except click.ClickException as exc:
         return _fail(exc.format_message(), 2)
     except CommandFailed as exc:
-        return _fail(str(exc), 1)
+        return _fail(str(exc), exc.status)
     except (click.Abort, KeyboardInterrupt):
         return 130
     except BrokenPipeError:

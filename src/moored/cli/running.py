@@ -13,7 +13,14 @@ __all__ = ["CommandFailed", "Stop", "run"]
 
 
 class CommandFailed(Exception):
-    """The command could not do what it was asked to; its text is one line for the user."""
+    """The command could not do what it was asked to; its text is one line for the user.
+
+    :ivar status: the exit status.
+    """
+
+    def __init__(self, message: str, status: int = 1) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 @attrs.define

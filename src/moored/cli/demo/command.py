@@ -18,7 +18,7 @@ from moored.cli.running import Stop, run
 __all__ = ["demo"]
 
 
-@click.command()
+@click.command(short_help="Watch streams live through faults.")
 @click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON, nothing else.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Decides all jitter.")
 @click.option(

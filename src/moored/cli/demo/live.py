@@ -21,7 +21,8 @@ from moored.cli.demo.track import Happening, Track
 __all__ = ["LiveDisplay"]
 
 REDRAWS_PER_SECOND = 12
-LOG_LINES = 12
+LOG_LINES = 14
+BAR_WIDTH = 12
 _STATE_STYLES = {
     State.CONNECTING: "yellow",
     State.OPEN: "green",
@@ -95,18 +96,24 @@ def _table(tracks: Sequence[Track]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     table.add_column("stream", width=6)
     table.add_column("transport", width=9)
-    table.add_column("state", width=14)
-    table.add_column("messages", width=16)
+    table.add_column("state", width=13)
+    table.add_column("messages", width=BAR_WIDTH)
     table.add_column("", width=5, justify="right")
     table.add_column("attempt", width=7, justify="right")
-    table.add_column("faults", no_wrap=True)
+    table.add_column("faults", width=13, no_wrap=True)
     for track in tracks:
         received = len(track.received)
         table.add_row(
             track.part.name,
             track.part.kind,
             _state(track),
-            ProgressBar(total=track.expected or 1, completed=received, width=16),
+            ProgressBar(
+                total=track.expected or 1,
+                completed=received,
+                width=BAR_WIDTH,
+                complete_style="cyan",
+                finished_style="green",
+            ),
             f"{received}/{track.expected}",
             str(track.attempt),
             Text(_marks(track), style="red"),

@@ -18,9 +18,7 @@ __all__ = ["print_verdict"]
 
 def print_verdict(console: Console, verdict: Verdict) -> None:
     """Print the table, what went wrong, and the verdict in one line."""
-    table = Table(
-        box=SIMPLE_HEAD, show_footer=True, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim"
-    )
+    table = Table(box=SIMPLE_HEAD, show_footer=True, pad_edge=False, padding=0, header_style="dim")
     count = verdict.count
     table.add_column("stream", footer="total")
     table.add_column("injected", footer=f"{verdict.injected} faults", no_wrap=True)

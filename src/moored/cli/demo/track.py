@@ -11,7 +11,8 @@ import trio
 import moored
 from moored.cli.demo.scenario import Part
 from moored.cli.demo.tally import recovery_times
-from moored.faults import Cut, Injected, Refuse, Stall
+from moored.cli.wording import injected_words
+from moored.faults import Injected
 
 __all__ = ["Happening", "Journal", "Track"]
 
@@ -87,7 +88,8 @@ class Track:
     def inject(self, injected: Injected) -> None:
         """A fault took effect."""
         self.injected.append(injected)
-        self._note("fault", f"injected: {self._fault_words(injected)}", injected.time)
+        words = injected_words(injected, pings=self.part.kind == "WebSocket")
+        self._note("fault", f"injected: {words}", injected.time)
 
     def change(self, transition: moored.Transition) -> None:
         """The stream changed its state."""
@@ -96,7 +98,7 @@ class Track:
         match transition:
             case moored.Transition(target=moored.State.BACKOFF, delay=delay, cause=cause):
                 self.retry_at = transition.time + (delay or 0.0)
-                self._note("down", f"{cause}; next try in {delay or 0:.1f} s", transition.time)
+                self._note("down", f"next try in {delay or 0:.1f} s: {cause}", transition.time)
             case moored.Transition(source=moored.State.CONNECTING, target=moored.State.OPEN):
                 self.opened.append(transition.time)
                 self._note("up", f"open (attempt {transition.attempt})", transition.time)
@@ -120,23 +122,11 @@ class Track:
         else:
             self._note("done", "stopped" if closed_by_us else "complete")
 
-    def _fault_words(self, injected: Injected) -> str:
-        match injected.fault:
-            case Refuse(status=status, retry_after=seconds):
-                return f"{status}, Retry-After: {seconds}"
-            case Cut(how=how):
-                words = f"cut ({how.upper()})"
-            case Stall(pings=pings) if self.part.kind == "WebSocket":
-                words = f"stall (pings {pings})"
-            case fault:
-                words = fault.kind
-        return f"{words} {injected.detail}"
-
     def _note(
         self,
         kind: Literal["fault", "down", "up", "recovered", "done", "failed"],
         text: str,
         time: float | None = None,
     ) -> None:
-        time = trio.current_time() if time is None else time
-        self.journal.note(Happening(time - self.journal.started, self.part.name, kind, text))
+        now = trio.current_time() if time is None else time
+        self.journal.note(Happening(now - self.journal.started, self.part.name, kind, text))

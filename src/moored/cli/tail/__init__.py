@@ -1,0 +1,1 @@
+"""``moored tail``: follow any stream, through drops."""
