@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 __all__ = ["main"]
 
-_OF_THE_EXTRA = ("click", "h11", "rich")
+_OF_THE_EXTRA = ("click", "rich")  # the rest comes with moored itself
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -31,6 +31,8 @@ def print_verdict(console: Console, verdict: Verdict) -> None:
     for stream in verdict.streams:
         table.add_row(*_row(stream))
     console.print(table)
+    note = "median and worst: from a fault to the first message after it"
+    console.print(note, style="dim")
     for stream in verdict.streams:
         if stream.error:
             console.print(f"{stream.part.name}: {stream.error}", style="red", highlight=False)

@@ -148,7 +148,12 @@ class Options:
 
     @property
     def _policy(self) -> moored.Policy:
-        policy = moored.Policy(reconnect=moored.Reconnect(attempts=self.max_attempts))
+        ordinary = moored.Policy()
+        policy = moored.Policy(
+            reconnect=moored.Reconnect(attempts=self.max_attempts),
+            outbox_messages=ordinary.outbox_messages + len(self.sends),
+            outbox_bytes=ordinary.outbox_bytes + sum(len(each.encode()) for each in self.sends),
+        )
         if self.idle_timeout is None:
             return policy
         return attrs.evolve(policy, idle_timeout=self.idle_timeout)

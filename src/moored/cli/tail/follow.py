@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from typing import Any
 
 import attrs
@@ -30,7 +30,7 @@ class Follower:
     :param opening: the stream.
     :param line: what a message looks like.
     :param maximum: messages after which to end; ``None``: no bound.
-    :param sends: what to send first.
+    :param sends: what to send first; the outbox must have room for all of it.
     :param sends_input: whether the lines of standard input are sent after that.
     :param quiet: whether to keep silent about changes of state.
     """
@@ -52,7 +52,10 @@ class Follower:
         async with self.opening as stream, trio.open_nursery() as nursery:
             nursery.start_soon(self._tell_changes, stream)
             async with trio.open_nursery() as others:
-                others.start_soon(self._send, stream)
+                # All of these are in the outbox before a signal can end anything.
+                await self._send_all(stream, self.sends)
+                if self.sends_input:
+                    others.start_soon(self._send_input, stream)
                 others.start_soon(_stop_when_closed, output, stop)
                 with stop.scope:
                     error = await self._receive(stream, output)
@@ -82,16 +85,15 @@ class Follower:
             return exc
         return None
 
-    async def _send(self, stream: moored.Stream[Any]) -> None:
-        try:
-            for message in self.sends:
+    async def _send_all(self, stream: moored.Stream[Any], messages: Iterable[str]) -> None:
+        with suppress(moored.MooredError):  # whoever receives is told
+            for message in messages:
                 await stream.send(message)
-            if self.sends_input:
-                async with aclosing(input_lines(sys.stdin.fileno())) as lines:
-                    async for line in lines:
-                        await stream.send(line)
-        except moored.MooredError:
-            pass  # whoever receives is told
+
+    async def _send_input(self, stream: moored.Stream[Any]) -> None:
+        async with aclosing(input_lines(sys.stdin.fileno())) as lines:
+            async for line in lines:
+                await self._send_all(stream, [line])
 
     async def _tell_changes(self, stream: moored.Stream[Any]) -> None:
         async for change in stream.transitions():

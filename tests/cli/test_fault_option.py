@@ -1,0 +1,60 @@
+"""The short form of a fault."""
+
+import sys
+
+import pytest
+
+from moored.cli.fault_option import fault_from_text
+from moored.faults import Cut, Refuse, ScheduleError, Stall
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (
+            "cut:after_messages=3,how=rst,connection=1",
+            Cut(after_messages=3, how="rst", connection=1),
+        ),
+        ("cut:after_bytes=0", Cut(after_bytes=0)),
+        (" cut : after_seconds = 1.5 ", Cut(after_seconds=1.5)),
+        (
+            "stall:after_messages=2,pings=swallowed,path=/feed",
+            Stall(after_messages=2, pings="swallowed", path="/feed"),
+        ),
+        ("refuse", Refuse()),
+        ("refuse:status=503,retry_after=2,times=3", Refuse(status=503, retry_after=2, times=3)),
+        ("refuse:retry_after=0.5,probability=0.25", Refuse(retry_after=0.5, probability=0.25)),
+        ("refuse:body=123", Refuse(body="123")),
+        ("refuse:connection=1+3+4", Refuse(connection=(1, 3, 4))),
+        ("refuse:connection=2-5", Refuse(connection=range(2, 6))),
+        ("refuse:connection=2-", Refuse(connection=range(2, sys.maxsize))),
+        ('{"fault": "cut", "after_messages": 1}', Cut(after_messages=1)),
+    ],
+)
+def test_it_is_read(text, fault):
+    assert fault_from_text(text) == fault
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "fault must be one of 'cut', 'stall', 'refuse', not ''"),
+        ("smash", "fault must be one of 'cut', 'stall', 'refuse', not 'smash'"),
+        ("cut", "after_messages/after_bytes/after_seconds must be given"),
+        ("cut:after_messages", "field must be FIELD=VALUE, not 'after_messages'"),
+        ("cut:after_messages=x", "after_messages must be an integer of at least 0, not 'x'"),
+        ("cut:after_messages=1,after_messages=2", "after_messages must be given once, not '2'"),
+        ("cut:after_messages=1,how=x", "how must be 'fin' or 'rst', not 'x'"),
+        ("cut:after_messages=1,fault=stall", "field must be FIELD=VALUE"),
+        ("cut:after_messages=1,when=now", "field must be one of those of 'cut'"),
+        ("refuse:connection=5-2", 'connection must be {"from": a, "to": b}'),
+        ("refuse:connection=x", "connection must be a number, several, a range, or None"),
+        ("refuse:retry_after=inf", "retry_after must be a finite number of at least 0, not inf"),
+        ("refuse:status=700", "status must be an integer from 200 to 599, not 700"),
+        ('{"fault": "cut"', "fault must be JSON"),
+    ],
+)
+def test_what_is_wrong_is_told(text, words):
+    with pytest.raises(ScheduleError) as error:
+        fault_from_text(text)
+    assert words in str(error.value)
