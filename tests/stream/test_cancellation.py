@@ -42,7 +42,9 @@ async def cancelled_at(opened, when, use=None):
     """Cancel a stream's block at a time; return it, and the seconds that it took to be gone."""
     with trio.move_on_after(when) as scope:
         async with opened as stream:
-            await (use(stream) if use is not None else trio.sleep_forever())
+            if use is not None:
+                await use(stream)
+            await trio.sleep_forever()
     assert scope.cancelled_caught
     assert our_tasks() == []
     assert stream.state is moored.State.CLOSED
