@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Generic, TypeVar
 
 import attrs
 
 from moored.core.continuity import Gap
-from moored.transports.target import call_hook
+from moored.transports.target import call_hook, call_sync_hook
 
 __all__ = ["Hooks"]
 
 M = TypeVar("M")
+
+_ONE_MESSAGE = (str, bytes, bytearray, memoryview, Mapping)  # which can be iterated over
 
 
 @attrs.frozen
@@ -34,9 +36,21 @@ class Hooks(Generic[M]):
         first = await call_hook("resume", self.resume, position)
         if first is None:
             return []
-        if isinstance(first, str | bytes) or not isinstance(first, Iterable):
+        if isinstance(first, _ONE_MESSAGE) or not isinstance(first, Iterable):
             return [first]  # type: ignore[list-item]
-        return list(first)
+        return call_sync_hook("resume", list, first)  # type: ignore[no-any-return]
+
+    def count_acknowledged(self, message: M) -> int:
+        """How many sent messages ``message`` acknowledges."""
+        assert self.acknowledged is not None
+        return call_sync_hook("acknowledged", self._count, message)  # type: ignore[no-any-return]
+
+    def _count(self, message: M) -> int:
+        assert self.acknowledged is not None
+        count = self.acknowledged(message)
+        if not isinstance(count, int):
+            raise TypeError(f"acknowledged must return a number of messages, not {count!r}")
+        return count
 
     async def report(self, gap: Gap) -> None:
         """Tell the ``on_gap`` hook."""

@@ -171,7 +171,10 @@ class Supervisor(Generic[M]):
             return None
         position, resumed = self.continuity.position, connection.resumed
         if self._hooks.resume is not None and connection.sends:
-            for message in await self._hooks.messages_to_resume(position):
+            messages = await self._hooks.messages_to_resume(position)
+            for message in messages:
+                self._check_sendable("resume", message)
+            for message in messages:
                 await connection.send(message)
             resumed = position is not None
         if resumed or (self.transport.one_shot and self.messages_received == 0):
@@ -365,17 +368,22 @@ class Supervisor(Generic[M]):
         """The application's own ping, if it has one."""
         if not isinstance(self._heartbeat, Heartbeat) or self._heartbeat.ping is None:
             return None
-        return call_sync_hook("heartbeat.ping", self._heartbeat.ping)  # type: ignore[no-any-return]
+        message: M = call_sync_hook("heartbeat.ping", self._heartbeat.ping)
+        self._check_sendable("heartbeat.ping", message)
+        return message
+
+    def _check_sendable(self, hook: str, message: M) -> None:
+        """What a hook gives to be sent has to be of a type that the transport sends."""
+        call_sync_hook(hook, self.transport.size_of, message)
 
     def take_in(self, connection: Connection[M], batch: list[M]) -> bool:
         """Put one read's messages into the inbox; say whether the position moved.
 
         There is no checkpoint between the socket and here, so nothing can get lost.
         """
-        acknowledged = self._hooks.acknowledged
-        if acknowledged is not None:
+        if self._hooks.acknowledged is not None:
             for message in batch:
-                self.outbox.acknowledge(call_sync_hook("acknowledged", acknowledged, message))
+                self.outbox.acknowledge(self._hooks.count_acknowledged(message))
         new, advanced = batch, False
         if self._has_cursors and connection.cursor != "":  # "": a server that gives no ids
             new, advanced = call_sync_hook("cursor", self.continuity.admit, batch)
