@@ -38,8 +38,8 @@ class StreamError(MooredError):
     """
 
     def __init__(self, causes: Sequence[Cause], gave_up: str = "") -> None:
-        self.causes = tuple(causes)
-        self.cause = self.causes[-1]
+        self.causes: tuple[Cause, ...] = tuple(causes)
+        self.cause: Cause = self.causes[-1]
         self.gave_up = gave_up
         super().__init__(f"{gave_up}: {self.cause}" if gave_up else str(self.cause))
 
@@ -61,7 +61,7 @@ class StreamInterrupted(StreamError):
         received_all: bool = True,
     ) -> None:
         super().__init__(causes, gave_up)
-        self.received = tuple(received)
+        self.received: tuple[Any, ...] = tuple(received)
         self.received_all = received_all
 
 

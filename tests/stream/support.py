@@ -169,7 +169,7 @@ class RawPeer:
     async def read(self):
         """Take in what comes; ``False`` at the end of file."""
         data = await self.stream.receive_some()
-        self.protocol.receive_data(bytes(data) or None)
+        self.protocol.receive_data(bytes(data))
         self.seen += [(trio.current_time(), event) for event in self.protocol.events()]
         return bool(data)
 

@@ -42,7 +42,7 @@ class Continuity(Generic[M]):
     def __init__(self, cursor_of: Callable[[M], Any], position: Any = None) -> None:
         self._cursor_of = cursor_of
         self.position: Any = position
-        self.duplicates = 0
+        self.duplicates: int = 0
         self._order: deque[Any] = deque()
         self._seen: set[Any] = set()
 

@@ -28,7 +28,7 @@ class Aim:
     """
 
     def __init__(self, schedule: Sequence[Fault] = (), seed: int = 0) -> None:
-        self.schedule = tuple(schedule)
+        self.schedule: tuple[Fault, ...] = tuple(schedule)
         self._seed = seed
         self._left = [fault.times for fault in self.schedule]
 
@@ -66,8 +66,8 @@ class ConnectionAim:
         self._scanner: Scanner = PlainScanner()
         self._framed = False
         self._held: Stall | None = None
-        self.messages = 0
-        self.bytes = 0
+        self.messages: int = 0
+        self.bytes: int = 0
 
     @property
     def counts_messages(self) -> bool:

@@ -52,7 +52,7 @@ class Link:
         self.number = number
         self.aim = aim
         self.authority = authority
-        self.wires = Wires(client)
+        self.wires: Wires = Wires(client)
         self.client_frames: ClientFrames | None = None
         self._record = record
         self._connect = connect

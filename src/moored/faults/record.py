@@ -120,7 +120,7 @@ class Record:
     """
 
     def __init__(self, limit: int = DEFAULT_LIMIT) -> None:
-        self.changes = Changes()
+        self.changes: Changes = Changes()
         self._injected: deque[Injected] = deque(maxlen=limit)
         self._counts: Counter[str] = Counter()
         self._connections: Log[ConnectionRecord] = Log(limit)

@@ -143,9 +143,11 @@ class Reply:
         wanted = _MIN_TOKENS + int(rng.random() * (_MAX_TOKENS - _MIN_TOKENS + 1))
         allowed = wanted if request.max_tokens is None else min(wanted, request.max_tokens)
         words = [_WORDS[int(rng.random() * len(_WORDS))] for _ in range(wanted)]
-        self.tokens = tuple((" " if i else "") + word for i, word in enumerate(words[:allowed]))
+        self.tokens: tuple[str, ...] = tuple(
+            (" " if i else "") + word for i, word in enumerate(words[:allowed])
+        )
         self.finish_reason = "stop" if allowed == wanted else "length"
-        self.id = f"chatcmpl-{digest[:24]}"
+        self.id: str = f"chatcmpl-{digest[:24]}"
 
     @property
     def text(self) -> str:

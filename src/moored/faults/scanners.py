@@ -58,7 +58,7 @@ class FrameScanner:
     def __init__(self) -> None:
         self._splitter = FrameSplitter()
         self.pongs: list[tuple[int, bytes]] = []
-        self.closing = False
+        self.closing: bool = False
 
     @property
     def at_boundary(self) -> bool:

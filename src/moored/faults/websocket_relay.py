@@ -25,7 +25,7 @@ class ClientFrames:
     def __init__(self) -> None:
         self._splitter = FrameSplitter()
         self.ping: bytes | None = None
-        self.closing = False
+        self.closing: bool = False
 
     def feed(self, data: bytes) -> list[bytes]:
         """Take the next bytes; returns the payloads of the pings in them."""

@@ -124,11 +124,11 @@ class Outbox(Generic[M]):
         self._flushed.set()
         self._closed = False
         #: Messages that were dropped to make room.
-        self.dropped = 0
+        self.dropped: int = 0
         #: Messages that were being written when a connection died, and are not sent again.
-        self.uncertain = 0
+        self.uncertain: int = 0
         #: Messages that were handed to the network whole.
-        self.sent = 0
+        self.sent: int = 0
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -237,7 +237,7 @@ class Received(Generic[M]):
         #: The messages, oldest first.
         self.messages: deque[M] = deque()
         #: Whether none had to be let go.
-        self.complete = True
+        self.complete: bool = True
 
     def keep(self, messages: Iterable[M]) -> None:
         """Add messages; let the oldest go where there is no room."""

@@ -97,7 +97,7 @@ class Stream(Generic[M]):
         """
         await trio.lowlevel.checkpoint()
         while not self._inbox:
-            if self._supervisor.finish is not None:
+            if self._supervisor.outcome.finish is not None:
                 error = self._supervisor.final_error()
                 raise error from error.__cause__
             await self._inbox.wait_for_message()
@@ -119,7 +119,7 @@ class Stream(Generic[M]):
             raise ReceiveOnly("this stream only receives")
         self._supervisor.transport.size_of(message)  # a wrong type is refused before anything else
         await trio.lowlevel.checkpoint()
-        if self._supervisor.finish is None and await self._supervisor.outbox.put(message):
+        if self._supervisor.outcome.finish is None and await self._supervisor.outbox.put(message):
             return
         error = self._supervisor.final_error()
         if isinstance(error, EndOfStream):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import random
-from collections import deque
 from typing import Any, Generic, TypeVar
 
 import attrs
 import trio
 
-from moored.core.causes import Cause, ClosedByUs, HandshakeRejected, Verdict
+from moored.core.causes import Cause, Verdict
 from moored.core.continuity import Continuity, Gap
 from moored.core.machine import Machine
 from moored.core.policy import Heartbeat, Policy
@@ -29,29 +28,20 @@ from moored.core.transitions import (
     State,
     Wait,
 )
-from moored.errors import (
-    EndOfStream,
-    HookFailed,
-    MooredError,
-    ResumeLost,
-    StreamClosed,
-    StreamError,
-    StreamInterrupted,
-)
+from moored.errors import HookFailed, MooredError
 from moored.transports.base import Attempt, Connection, ConnectionEnded, Transport
 from moored.transports.target import call_sync_hook
 
 from .buffers import Inbox, Outbox, Received
 from .history import History, Transition
 from .hooks import Hooks
+from .outcome import Outcome
 from .session import CANCELLED_CLOSE_TIMEOUT, Session, closing
 from .timer import Timer
 
 __all__ = ["Supervisor"]
 
 M = TypeVar("M")
-
-CAUSES_KEPT = 32
 
 
 class Supervisor(Generic[M]):
@@ -74,13 +64,13 @@ class Supervisor(Generic[M]):
         position: Any = None,
     ) -> None:
         self.transport = transport
-        self.policy = attrs.evolve(policy, verdict=self._judge if policy.verdict else None)
+        self.policy: Policy = attrs.evolve(policy, verdict=self._judge if policy.verdict else None)
         self._user_verdict = policy.verdict
         self._heartbeat = policy.heartbeat
         self._hooks = hooks
         own_cursors = type(transport).cursor_of is not Transport.cursor_of
         self._has_cursors = own_cursors or hooks.cursor is not None
-        self.machine = Machine(self.policy, now=trio.current_time(), rng=rng)
+        self.machine: Machine = Machine(self.policy, now=trio.current_time(), rng=rng)
         self.continuity: Continuity[M] = Continuity(hooks.cursor or transport.cursor_of, position)
         self.inbox: Inbox[Any] = Inbox(
             messages=policy.inbox_messages, size=policy.inbox_bytes, size_of=transport.size_of
@@ -92,23 +82,22 @@ class Supervisor(Generic[M]):
             size_of=transport.size_of,
             keep=hooks.acknowledged is not None,
         )
-        self.history = History()
-        self._causes: deque[Cause] = deque(maxlen=CAUSES_KEPT)
-        self._received = Received(size=policy.inbox_bytes, size_of=transport.size_of)
-        self.messages_received = 0
-        self.connections = 0
-        self.gaps = 0
+        self.history: History = History()
+        received = Received(size=policy.inbox_bytes, size_of=transport.size_of)
+        self.outcome: Outcome[M] = Outcome(received if transport.one_shot else None)
+        self.messages_received: int = 0
+        self.connections: int = 0
+        self.gaps: int = 0
         # What the reconnect task does next, and how to reach it.
         self._step: Action = self.machine.start()[0]
         self.session: Session[M] | None = None
         self._scope: trio.CancelScope | None = None  # of the attempt
+        self._left_with: Cause | None = None  # why the attempt ended; the machine may be further
         self._closing: trio.CancelScope | None = None  # of the last connection's end
         self._backoff = Timer()
         # The end.
-        self.finish: Finish | None = None
-        self._error: MooredError | None = None  # overrides what the cause says
-        self.close_deadline = math.inf
-        self.over = trio.Event()  # nothing of ours runs any more
+        self.close_deadline: float = math.inf
+        self.over: trio.Event = trio.Event()  # nothing of ours runs any more
         self._record(None, None)
 
     @property
@@ -141,6 +130,7 @@ class Supervisor(Generic[M]):
             request_sent=self._request_sent,
             server_retry=lambda seconds: self.handle_if_open(ServerRetry(seconds)),
         )
+        self._left_with = None
         with trio.CancelScope(deadline=self.machine.next_deadline) as self._scope:
             try:
                 connection = await self.transport.connect(attempt)
@@ -201,9 +191,7 @@ class Supervisor(Generic[M]):
 
     async def _hang_up(self, connection: Connection[M]) -> None:
         """Close the connection, whatever else is going on, in bounded time."""
-        code, bound = closing(
-            self.machine.cause if self.state in (State.BACKOFF, State.CLOSED) else None
-        )
+        code, bound = closing(self._left_with)
         left = max(0.0, self.close_deadline - trio.current_time())
         if left < bound or (self.state is State.CLOSED and left < math.inf):
             bound = left
@@ -241,7 +229,8 @@ class Supervisor(Generic[M]):
                     if self.session is not None:
                         self.session.probe()
                 case Disconnect(cause=cause):
-                    self._causes.append(cause)
+                    self.outcome.note(cause)
+                    self._left_with = self._left_with or cause
                     if self._scope is not None:
                         self._scope.cancel()
                 case Connect() | Wait() | Finish():
@@ -256,7 +245,7 @@ class Supervisor(Generic[M]):
                 self.session.hasten()  # an answered probe's deadline is not the next one's
 
     def _end(self, finish: Finish) -> None:
-        self.finish = finish
+        self.outcome.finish = finish
         self.outbox.close()
         self.inbox.wake()
 
@@ -278,7 +267,8 @@ class Supervisor(Generic[M]):
     async def aclose(self, code: int) -> None:
         """Flush, close, and wait until nothing of ours runs any more."""
         if self.state is not State.CLOSED:
-            self.close_deadline = trio.current_time() + self.policy.close_timeout
+            bound = trio.current_time() + self.policy.close_timeout
+            self.close_deadline = min(self.close_deadline, bound)  # another task may be closing
             try:
                 with trio.CancelScope(deadline=self.close_deadline):
                     await self.outbox.wait_flushed()
@@ -302,8 +292,7 @@ class Supervisor(Generic[M]):
 
     def fail(self, error: MooredError) -> None:
         """A callable of the user's raised: end the stream with that."""
-        if self._error is None:
-            self._error = error
+        self.outcome.fail(error)
         self._close(1000)
 
     def _close(self, code: int) -> None:
@@ -318,38 +307,15 @@ class Supervisor(Generic[M]):
             if decision is not None and not isinstance(decision, Verdict):
                 raise TypeError(f"a verdict is a moored.Verdict or None, not {decision!r}")
         except Exception as exc:  # noqa: BLE001 - whatever a user's callable raises
-            self._error = HookFailed("verdict")
-            self._error.__cause__ = exc
+            failure = HookFailed("verdict")
+            failure.__cause__ = exc
+            self.outcome.fail(failure)
             return Verdict.STOP
         return decision
 
     def final_error(self) -> MooredError:
         """What a consumer is told once the stream is over and everything was delivered."""
-        if self._error is not None:
-            return self._error
-        finish = self.finish
-        if finish is None:  # its nursery was cancelled from outside
-            return StreamClosed("the stream is closed")
-        if not finish.failed:
-            if isinstance(finish.cause, ClosedByUs):
-                return StreamClosed("the stream was closed")
-            return EndOfStream(str(finish.cause))
-        causes = tuple(self._causes) or (finish.cause,)
-        error: StreamError
-        position = self.continuity.position
-        if isinstance(finish.cause, HandshakeRejected) and finish.cause.status == 410 and position:
-            error = ResumeLost(causes, finish.gave_up, cursor=position)
-        elif self.transport.one_shot and self.messages_received:
-            error = StreamInterrupted(
-                causes,
-                finish.gave_up,
-                received=tuple(self._received.messages),
-                received_all=self._received.complete,
-            )
-        else:
-            error = StreamError(causes, finish.gave_up)
-        error.__cause__ = getattr(finish.cause, "exception", None)
-        return error
+        return self.outcome.error(self.continuity.position)
 
     # ------------------------------------------------------------------ what came
 
@@ -389,8 +355,8 @@ class Supervisor(Generic[M]):
             new, advanced = call_sync_hook("cursor", self.continuity.admit, batch)
         self.keep_position(connection)
         self.messages_received += len(new)
-        if self.transport.one_shot:
-            self._received.keep(new)
+        if self.outcome.received is not None:
+            self.outcome.received.keep(new)
         self.inbox.extend(new)
         return bool(advanced)
 

@@ -99,7 +99,7 @@ class SseTransport(Transport[ServerSentEvent]):
         self._max_event_bytes = max_event_bytes
         self._open_stream = open_stream
         self._wall_clock = wall_clock
-        self.one_shot = request.one_shot
+        self.one_shot: bool = request.one_shot
 
     def size_of(self, message: ServerSentEvent) -> int:
         """The characters of an event's fields."""

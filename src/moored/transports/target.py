@@ -164,6 +164,7 @@ def _parse(text: str, schemes: tuple[str, ...]) -> httpx.URL:
 
 
 def _raw(headers: HeaderValues) -> RawHeaders:
+    pairs: Iterable[tuple[Any, Any]]
     pairs = headers.items() if isinstance(headers, Mapping) else headers
     raw: RawHeaders = []
     for name, value in pairs:

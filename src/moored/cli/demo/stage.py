@@ -37,11 +37,11 @@ class Stage:
         recovery: bool,
         listener: Callable[[Happening], None],
     ) -> None:
-        self.started = trio.current_time()
+        self.started: float = trio.current_time()
         self._seed = seed
         self._recovery = recovery
         journal = Journal(self.started, listener)
-        self.tracks = tuple(Track(part, journal) for part in parts)
+        self.tracks: tuple[Track, ...] = tuple(Track(part, journal) for part in parts)
 
     @property
     def seconds(self) -> float:

@@ -26,7 +26,7 @@ class OutputPipe:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self.closed = False
+        self.closed: bool = False
 
     async def write(self, data: bytes) -> bool:
         """Write all of ``data`` now; ``False`` when the reader has gone."""
