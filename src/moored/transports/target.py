@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import httpx
@@ -164,15 +164,19 @@ def _parse(text: str, schemes: tuple[str, ...]) -> httpx.URL:
 
 
 def _raw(headers: HeaderValues) -> RawHeaders:
-    pairs: Iterable[tuple[Any, Any]]
-    pairs = headers.items() if isinstance(headers, Mapping) else headers
+    if isinstance(headers, Mapping):
+        headers = cast("Mapping[str, str]", headers).items()
     raw: RawHeaders = []
-    for name, value in pairs:
-        name_bytes = name.encode("utf-8") if isinstance(name, str) else bytes(name)
-        value_bytes = value.encode("utf-8") if isinstance(value, str) else bytes(value)
+    for name, value in headers:
+        name_bytes, value_bytes = _bytes(name), _bytes(value)
         if not _NAME.match(name_bytes):
             raise ValueError(f"headers has a name that is no HTTP token: {name!r}")
         if _FORBIDDEN_IN_VALUE.search(value_bytes):
             raise ValueError(f"headers has a control character in the value of {name!r}")
         raw.append((name_bytes, value_bytes.strip(b" \t")))
     return raw
+
+
+def _bytes(text: str | bytes) -> bytes:
+    """Text as it goes over the wire; bytes, as httpx takes them too, are that already."""
+    return text.encode("utf-8") if isinstance(text, str) else bytes(text)
