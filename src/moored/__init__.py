@@ -39,6 +39,7 @@ from .errors import (
 from .stream.history import Stats, Transition
 from .stream.openers import open_sse, open_stream, open_websocket
 from .stream.stream import Stream
+from .stream.suspend import wake_after_suspend
 
 __all__ = [
     "AbnormalClosure",
@@ -78,4 +79,5 @@ __all__ = [
     "open_sse",
     "open_stream",
     "open_websocket",
+    "wake_after_suspend",
 ]
