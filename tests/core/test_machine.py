@@ -430,11 +430,42 @@ def test_merely_connecting_is_no_success_however_long_it_lasted() -> None:
     assert (machine.failures, delay) == (3, 4.0)
 
 
-def test_signs_of_life_are_no_success() -> None:
+@pytest.mark.parametrize(
+    ("alive_for", "cause", "expected"),
+    [
+        (4.9, CUT, (4.0, 3)),
+        (5, CUT, (4.0, 0)),  # no reason to give up, still one to slow down
+        (29.9, CUT, (4.0, 0)),
+        (30, CUT, (1.0, 0)),  # as long as the longest delay: none is needed
+        (3600, HeartbeatLost(40), (1.0, 0)),  # it was alive until then
+        (3600, Stalled(60), (4.0, 3)),  # alive, and of no use
+    ],
+)
+def test_a_quiet_connection_counts_by_how_long_the_peer_was_alive(alive_for, cause, expected):
     machine, at = after_two_failures()
-    end = live(machine, at=at, seconds=100, message=None)
+    end = live(machine, at=at, seconds=alive_for, message=None)
     machine.handle(Heard(), now=end)
+    assert (lose(machine, at=end + 40, cause=cause), machine.failures) == expected
+
+
+def test_being_connected_without_a_sign_of_life_is_no_success() -> None:
+    machine, at = after_two_failures()
+    end = live(machine, at=at, seconds=3600, message=None)
     assert (lose(machine, at=end, cause=CUT), machine.failures) == (4.0, 3)
+
+
+@pytest.mark.parametrize(
+    ("message", "cause", "failures"),
+    [
+        (Progressed(), PeerClosed(), 0),  # SSE by polling: some events, and a good end
+        (Progressed(), PeerClosed(1001), 3),  # a WebSocket has codes to say what it means
+        (None, PeerClosed(), 3),
+    ],
+)
+def test_an_orderly_end_after_events_is_no_failure(message, cause, failures):
+    machine, at = after_two_failures()
+    end = live(machine, at=at, seconds=0.1, message=message)
+    assert (lose(machine, at=end, cause=cause), machine.failures) == (4.0, failures)
 
 
 def test_a_message_just_short_of_reset_after_is_no_success() -> None:
@@ -823,12 +854,17 @@ def test_woken_in_backoff_all_counts_begin_anew() -> None:
     assert lose(machine, at=retry(machine)) == 2.0
 
 
-def test_woken_needs_no_token() -> None:
+def test_woken_takes_a_token_as_any_retry_does() -> None:
+    """One event of the network wakes every stream at once."""
     budget = RetryBudget(capacity=1, refill_per_second=0)
-    machine = new(budget=budget)
+    machine, other = new(budget=budget), new(budget=budget)
     lose(machine, at=0)
-    budget.withdraw(0.0)
+    lose(other, at=0)
     assert machine.handle(Woken(), now=0.5) == (Connect(attempt=2, turn=0),)
+    (wait,) = other.handle(Woken(), now=0.5)
+    assert isinstance(wait, Wait)
+    assert other.state is State.BACKOFF
+    assert other.next_deadline == 0.5 + wait.delay
 
 
 def test_woken_in_open_the_peer_is_probed_at_once() -> None:

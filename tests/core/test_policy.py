@@ -58,6 +58,7 @@ DEFAULTS: dict[type, dict[str, Any]] = {
         "outbox_messages": 256,
         "outbox_bytes": 16 * MIB,
         "outbox_full": "block",
+        "remembered_cursors": 4096,
     },
 }
 

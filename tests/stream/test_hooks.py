@@ -67,7 +67,7 @@ FAILING = {
 @pytest.mark.parametrize("case", FAILING)
 async def test_what_a_hook_raises_ends_the_stream_with_its_name(clock, network, case):
     then = cut if case.split(",")[0] in ("resume", "on_gap", "verdict") else None
-    network.serve(talking("one", then=then))
+    network.serve(talking("one", then=then), talking("two"))
     error = await failure_of(network.websocket(**FAILING[case]))
     assert error.hook == case.split(",")[0]
     assert isinstance(error.__cause__, Mine)

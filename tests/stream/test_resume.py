@@ -7,7 +7,7 @@ import trio
 
 import moored
 
-from .support import HttpPeer, Lines, http, reconnect, refusing, rest, talking, websocket
+from .support import HttpPeer, Lines, cut, http, reconnect, refusing, rest, talking, websocket
 
 QUICK = moored.Policy(reconnect=moored.Reconnect(initial=0.01, attempts=5))
 
@@ -163,7 +163,28 @@ async def test_the_gap_hook_may_be_async(clock, clean):
         (await lines.line()).end()
         (await lines.line(2)).deliver("two")
         assert await stream.receive() == "two"
+        assert told == []
+        await trio.sleep(1)
         assert told == [2]
+
+
+async def test_a_gap_hook_that_hangs_hides_nothing(clock, clean):
+    lines = Lines()
+    async with lines.open(on_gap=lambda gap: trio.sleep_forever(), policy=QUICK) as stream:
+        (await lines.line()).end()
+        (await lines.line(2)).end()
+        (await lines.line(3)).deliver("three")
+        assert await stream.receive() == "three"
+
+
+async def test_a_resume_hook_that_asks_for_nothing_leaves_a_gap(clock, network):
+    network.serve(talking("1", then=cut), talking("50"))
+    options = {"cursor": int, "resume": lambda position: None, "gaps": True, "policy": QUICK}
+    async with network.websocket(**options) as stream:
+        assert await stream.receive() == "1"
+        gap = await stream.receive()
+        assert (gap.after, gap.reason) == (1, "the server was not asked to resume")
+        assert await stream.receive() == "50"
 
 
 async def test_attempts_that_never_opened_make_no_gap(clock, network):

@@ -14,6 +14,7 @@ import pytest
 import trio
 import trio.testing
 
+from moored.stream.arguments import request_body
 from moored.transports.base import Attempt, ConnectionEnded
 from moored.transports.sse import SseRequest, SseTransport
 from moored.transports.target import Target
@@ -241,7 +242,8 @@ async def sse(dialled):
     ):
         if memory:
             transport = {"open_stream": dialled, **(transport or {})}
-        request = SseRequest(Target(url, ("http", "https"), headers), **options)
+        target = Target(url, ("http", "https"), headers)
+        request = SseRequest(target, **json_body(options))
         sse = SseTransport(request, max_event_bytes=max_event_bytes, **(transport or {}))
         with trio.fail_after(20):
             connection = await sse.connect(attempt or Attempt())
@@ -254,13 +256,23 @@ async def sse(dialled):
             await connection.aclose(None)
 
 
+def json_body(options):
+    """``json=`` as the opener makes it into a body."""
+    if "json" in options:
+        content = request_body(options.pop("json"), None)
+        options |= {"content": content, "content_type": "application/json"}
+    return options
+
+
 async def everything(connection):
-    """The messages that came, and the cause that ended the connection."""
+    """The messages that came, and the cause that ended the connection.  Owed replies are sent."""
     messages = []
     with trio.fail_after(20):
         while True:
             try:
                 messages += await connection.receive()
+                if connection.reply_due:
+                    await connection.reply()
             except ConnectionEnded as end:
                 return messages, end.cause
 

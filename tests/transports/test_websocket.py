@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import time
+import tracemalloc
 
 import pytest
 import trio
@@ -96,12 +97,39 @@ async def test_frames_in_the_same_packet_as_the_handshake(websocket, dialled):
     assert list(await connection.receive()) == ["bird"]
 
 
-async def test_a_close_in_the_same_packet_as_the_handshake(websocket, dialled, drain):
+@pytest.mark.parametrize("code", [1008, 1014])
+@pytest.mark.parametrize("after", [b"", frame(TEXT, b"against the rules")])
+async def test_a_close_in_the_same_packet_as_the_handshake(websocket, dialled, drain, code, after):
     async def script(peer):
-        await peer.accept(extra=frame(TEXT, b"early") + close(1008, b"no"))
+        await peer.accept(extra=frame(TEXT, b"early") + close(code, b"no") + after)
 
     dialled.script = script
-    assert await drain(await websocket()) == (["early"], PeerClosed(1008, "no"))
+    assert await drain(await websocket()) == (["early"], PeerClosed(code, "no"))
+
+
+async def test_the_end_is_known_as_soon_as_it_was_read(websocket, dialled):
+    connection = await websocket()
+    await dialled.peers[0].send(frame(TEXT, b"last"))
+    assert list(await connection.receive()) == ["last"]
+    assert connection.end_cause is None
+    await dialled.peers[0].send(frame(TEXT, b"very last") + close(1008))
+    assert list(await connection.receive()) == ["very last"]
+    assert connection.end_cause == PeerClosed(1008)
+
+
+async def test_a_peer_that_reads_nothing_keeps_no_message_from_us(websocket, dialled):
+    """Not even one that pings and closes: nothing is written while reading."""
+    dialled.pair = trio.testing.lockstep_stream_pair  # what is sent blocks until it is read
+
+    async def script(peer):
+        await peer.accept()
+        await peer.send(frame(PING, b"p") + frame(TEXT, b"a") + frame(PING) + close(1008))
+
+    dialled.script = script
+    connection = await websocket()
+    with trio.fail_after(5):
+        assert list(await connection.receive()) == ["a"]
+    assert connection.end_cause == PeerClosed(1008)
 
 
 async def test_sending_text_and_bytes(websocket, dialled):
@@ -124,7 +152,20 @@ async def test_a_ping_is_answered_with_its_payload(websocket, dialled):
     connection = await websocket()
     await dialled.peers[0].send(frame(PING, b"payload"))
     assert list(await connection.receive()) == []  # a sign of life, and no message
+    assert connection.reply_due
+    await connection.reply()
+    assert not connection.reply_due
     assert await dialled.peers[0].frame() == (PONG, b"payload")
+
+
+async def test_a_ping_in_the_same_packet_as_the_handshake_is_answered(websocket, dialled):
+    async def script(peer):
+        await peer.accept(extra=frame(PING, b"first"))
+
+    dialled.script = script
+    connection = await websocket()
+    assert list(await connection.receive()) == []
+    assert connection.reply_due
 
 
 async def test_a_pong_is_a_sign_of_life(websocket, dialled):
@@ -181,11 +222,12 @@ CODES = [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014,
 
 
 @pytest.mark.parametrize("code", [*CODES, 3999, 4999])
-async def test_close_codes_of_the_peer(websocket, dialled, drain, code):
+async def test_close_codes_of_the_peer(websocket, dialled, drain, nursery, code):
     connection = await websocket()
     peer = dialled.peers[0]
     await peer.send(frame(TEXT, b"last") + close(code, "grüße".encode()))
     assert await drain(connection) == (["last"], PeerClosed(code, "grüße"))
+    nursery.start_soon(connection.aclose, 1000)
     opcode, payload = await peer.frame()
     assert opcode == CLOSE  # the close was answered
     assert payload[:2] == code.to_bytes(2, "big") or code == 1014
@@ -193,10 +235,11 @@ async def test_close_codes_of_the_peer(websocket, dialled, drain, code):
         await connection.receive()
 
 
-async def test_a_close_frame_without_a_code_is_1005(websocket, dialled, drain):
+async def test_a_close_frame_without_a_code_is_1005(websocket, dialled, drain, nursery):
     connection = await websocket()
     await dialled.peers[0].send(frame(CLOSE))
     assert await drain(connection) == ([], PeerClosed(1005))
+    nursery.start_soon(connection.aclose, 1000)
     assert await dialled.peers[0].frame() == (CLOSE, b"")
 
 
@@ -305,7 +348,7 @@ async def test_a_reset_is_1006(websocket, tcp, drain):
         pytest.param(b"HTTP/1.1 400 Bad Request\r\n\r\n", 1002, id="no frames at all"),
     ],
 )
-async def test_violations(websocket, dialled, drain, data, code):
+async def test_violations(websocket, dialled, drain, nursery, data, code):
     connection = await websocket()
     peer = dialled.peers[0]
     await peer.send(frame(TEXT, b"before") + data)
@@ -313,6 +356,7 @@ async def test_violations(websocket, dialled, drain, data, code):
     assert messages == ["before"]  # what came before it is delivered
     assert isinstance(cause, ProtocolViolation)
     assert cause.detail
+    nursery.start_soon(connection.aclose, 1000)
     opcode, payload = await peer.frame()
     assert (opcode, payload[:2]) == (CLOSE, code.to_bytes(2, "big"))
 
@@ -321,6 +365,31 @@ async def test_a_message_as_long_as_the_bound_is_delivered(websocket, dialled):
     connection = await websocket()
     await dialled.peers[0].send(frame(BINARY, b"x" * 1000) + frame(TEXT, "é".encode() * 500))
     assert [len(message) for message in await connection.receive()] == [1000, 500]
+
+
+async def test_a_bound_in_bytes_counts_bytes_of_text_too(websocket, dialled, drain):
+    connection = await websocket()
+    await dialled.peers[0].send(frame(TEXT, "é".encode() * 501))
+    messages, cause = await drain(connection)
+    assert (messages, type(cause)) == ([], ProtocolViolation)
+
+
+@pytest.mark.parametrize(("data", "bound"), [(b"", 100_000), (b"y", 1_000_000)])
+async def test_endless_small_fragments_take_no_more_memory_than_they_hold(
+    websocket, dialled, data, bound
+):
+    connection = await websocket(max_message_bytes=100_000)
+    await dialled.peers[0].send(frame(TEXT, b"x", fin=False))
+    await connection.receive()
+    tracemalloc.start()
+    for _ in range(50):
+        await dialled.peers[0].send(frame(CONT, data, fin=False) * 1000)
+        assert list(await connection.receive()) == []
+    used, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert used < bound  # 50,000 fragments: as objects they would take 2.5 MB
+    await dialled.peers[0].send(frame(CONT, b"z"))
+    assert list(await connection.receive()) == ["x" + data.decode() * 50_000 + "z"]
 
 
 async def test_a_violation_ends_the_socket_in_bounded_time(

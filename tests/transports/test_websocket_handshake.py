@@ -166,10 +166,19 @@ async def test_refused_with_a_status(websocket, dialled, refused, status):
 
 
 @pytest.mark.parametrize("status", [100, 103])
-async def test_an_interim_answer_is_a_refusal(websocket, dialled, refused, status):
-    """wsproto gives up on it: what follows is not looked at."""
-    dialled.script = answering(b"HTTP/1.1 %d Interim\r\n\r\n" % status, then=stay)
-    assert (await refused(websocket())).status == status
+async def test_an_interim_answer_decides_nothing(websocket, dialled, refused, status):
+    """RFC 9110, section 15.2."""
+    interim = b"HTTP/1.1 %d Interim\r\nLink: </a>\r\n\r\n" % status
+
+    async def script(peer):
+        await peer.send(interim)
+        await peer.accept()
+        await peer.send(b"\x81\x02hi")
+
+    dialled.script = script
+    assert list(await (await websocket()).receive()) == ["hi"]
+    dialled.script = answering(interim + b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n", then=stay)
+    assert (await refused(websocket())).status == 403
 
 
 @pytest.mark.parametrize("chunked", [False, True])

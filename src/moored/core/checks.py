@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-__all__ = ["count", "number"]
+__all__ = ["callable_or_none", "count", "flag", "instance", "number"]
 
 Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
@@ -51,6 +51,32 @@ def count(*, minimum: int, optional: bool = False) -> Validator:
             raise TypeError(f"{name} must be a whole number{_or_none(optional)}, not {value!r}")
         if value < minimum:
             raise ValueError(f"{name} must be at least {minimum}, not {value!r}")
+
+    return check
+
+
+def flag(instance: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    """``True`` or ``False``, nothing that merely counts as one."""
+    if not isinstance(value, bool):
+        name = f"{type(instance).__name__}.{field.name}"
+        raise TypeError(f"{name} must be True or False, not {value!r}")
+
+
+def callable_or_none(instance: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    """Something to call, or ``None``."""
+    if value is not None and not callable(value):
+        name = f"{type(instance).__name__}.{field.name}"
+        raise TypeError(f"{name} must be callable or None, not {value!r}")
+
+
+def instance(kind: type[Any], *, optional: bool = False) -> Validator:
+    """A value of one type; ``None`` too where ``optional``."""
+
+    def check(instance: Any, field: attrs.Attribute[Any], value: Any) -> None:
+        if isinstance(value, kind) or (value is None and optional):
+            return
+        name = f"{type(instance).__name__}.{field.name}"
+        raise TypeError(f"{name} must be a {kind.__name__}{_or_none(optional)}, not {value!r}")
 
     return check
 

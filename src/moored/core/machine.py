@@ -24,12 +24,14 @@ import math
 import random
 
 from . import backoff
+from .backoff import RetryBudget
 from .causes import (
     Cause,
     ClosedByUs,
     ConnectFailed,
     HandshakeRejected,
     HeartbeatLost,
+    PeerClosed,
     ProtocolViolation,
     Stalled,
     Verdict,
@@ -175,8 +177,11 @@ class Machine:
             if (self._state, Lost) not in TRANSITIONS:  # nothing is under way that could end
                 raise InvalidTransition(self._state, event)
             event = self._judged(event, now)
-        elif isinstance(event, Woken) and self._heartbeat is None and self._state is State.OPEN:
-            return ()  # there is no probe to send
+        elif isinstance(event, Woken):
+            if self._heartbeat is None and self._state is State.OPEN:
+                return ()  # there is no probe to send
+            if self._state is State.BACKOFF:
+                event = self._woken_or_not(now)
         try:
             state, kinds = TRANSITIONS[self._state, type(event)]
         except KeyError:
@@ -204,12 +209,22 @@ class Machine:
             return Quiet()
         return Ended(HeartbeatLost(now - self._heard_at))
 
+    def _woken_or_not(self, now: float) -> Woken | Throttled:
+        """Woken, unless the shared budget says otherwise: one event wakes many streams."""
+        budget = self._policy.reconnect.budget
+        if budget is None or budget.withdraw(now):
+            return Woken()
+        return Throttled(self._throttled_delay(budget, now))
+
+    def _throttled_delay(self, budget: RetryBudget, now: float) -> float:
+        return self._delay(floor=min(budget.wait(now), self._policy.reconnect.maximum))
+
     def _retry_or_not(self, now: float) -> RetryDue | Throttled | Failed:
         """The delay is over: is there a token in the shared budget, and time left?"""
-        settings = self._policy.reconnect
-        if settings.budget is None or settings.budget.withdraw(now):
+        budget = self._policy.reconnect.budget
+        if budget is None or budget.withdraw(now):
             return RetryDue()
-        delay = self._delay(floor=min(settings.budget.wait(now), settings.maximum))
+        delay = self._throttled_delay(budget, now)
         if self._too_late(now + delay):
             assert self._cause is not None
             return Failed(self._cause, self._elapsed_words())
@@ -251,13 +266,23 @@ class Machine:
     def _count(self, cause: Cause, now: float) -> None:
         """Did the attempt that just ended succeed?  Decided once for each attempt, here."""
         settings = self._policy.reconnect
-        up_for = 0.0 if self._opened_at is None else now - self._opened_at
-        if self._progressed and up_for >= settings.reset_after:
+        up_for = alive_for = 0.0
+        if self._opened_at is not None:
+            up_for = now - self._opened_at
+            if not isinstance(cause, Stalled):  # alive, and of no use
+                alive_for = self._heard_at - self._opened_at
+        if (self._progressed and up_for >= settings.reset_after) or alive_for >= settings.maximum:
+            # Up for as long as the longest delay, it needs no delay to slow it down.
             self._retries = self._failures = 0
             self._sound_at = now
-        elif self._advanced:
-            # New ground was covered, so there is no reason to give up; there still is one to slow
-            # down, so the delay goes on growing.
+        elif (
+            self._advanced
+            or (self._progressed and isinstance(cause, PeerClosed) and cause.code is None)
+            or (alive_for >= settings.reset_after > 0)
+        ):
+            # New ground was covered, or a quiet peer was there for a while, or an SSE answer had
+            # something to say and ended in good order.  That is no reason to give up; there still
+            # is one to slow down, so the delay goes on growing.
             self._failures = 0
             self._sound_at = now
         else:

@@ -10,7 +10,7 @@ import attrs
 
 from .backoff import RetryBudget
 from .causes import Cause, Verdict
-from .checks import count, number
+from .checks import callable_or_none, count, flag, instance, number
 
 __all__ = [
     "OPENER",
@@ -55,8 +55,8 @@ class Heartbeat:
 
     interval: float = attrs.field(default=20.0, validator=number(above=0))
     timeout: float = attrs.field(default=20.0, validator=number(above=0))
-    ping: Callable[[], str | bytes] | None = None
-    is_pong: Callable[[Any], bool] | None = None
+    ping: Callable[[], str | bytes] | None = attrs.field(default=None, validator=callable_or_none)
+    is_pong: Callable[[Any], bool] | None = attrs.field(default=None, validator=callable_or_none)
 
     def __attrs_post_init__(self) -> None:
         if self.is_pong is not None and self.ping is None:
@@ -72,14 +72,16 @@ class Reconnect:
         a minute sees about seven attempts of each client, one of an hour two a minute.
     :param multiplier: growth of the bound from one retry to the next.
     :param attempts: attempts in a row that may fail before the stream gives up.  An attempt has
-        failed when it ends without having proved itself (see ``reset_after``) and without having
-        moved the stream's position.  0 never reconnects; ``None`` never gives up.
+        failed when it ends without having moved the stream's position, without a sign of life
+        later than ``reset_after``, and, on SSE, without an orderly end after its events.  1 gives
+        up at the first attempt that fails; 0 never reconnects at all; ``None`` never gives up.
     :param max_elapsed: seconds after which to give up, counted from the moment at which the stream
         last was sound; ``None`` for no bound.
     :param reset_after: seconds that a connection must have been up, and have delivered a message,
         to count as a success: the delays start again from ``initial``.  5, the ``minUptime`` of
         ``reconnecting-websocket`` and ``partysocket``.  Merely connecting proves nothing: a server
-        that accepts and hangs up would be hammered.
+        that accepts and hangs up would be hammered.  A quiet connection has no message to show: it
+        counts once the peer was alive for ``maximum``.
     :param immediate_first: whether the first retry after a sound connection goes without a delay of
         our own.  Off: after a restart of the server, everyone's would.
     :param retry_after_maximum: cap on a ``Retry-After``, in seconds.  300: limits per minute are
@@ -95,11 +97,11 @@ class Reconnect:
     attempts: int | None = attrs.field(default=5, validator=count(minimum=0, optional=True))
     max_elapsed: float | None = attrs.field(default=None, validator=number(above=0, optional=True))
     reset_after: float = attrs.field(default=5.0, validator=number(minimum=0))
-    immediate_first: bool = False
+    immediate_first: bool = attrs.field(default=False, validator=flag)
     retry_after_maximum: float = attrs.field(default=300.0, validator=number(minimum=0))
     sse_retry_maximum: float = attrs.field(default=60.0, validator=number(minimum=0))
     budget: RetryBudget | None = attrs.field(
-        default=None, validator=attrs.validators.optional(attrs.validators.instance_of(RetryBudget))
+        default=None, validator=instance(RetryBudget, optional=True)
     )
 
     def __attrs_post_init__(self) -> None:
@@ -165,6 +167,9 @@ class Policy:
     :param outbox_bytes: the same bound in bytes.  A larger message is refused.
     :param outbox_full: what ``send`` does when the outbox is full: ``"block"`` until there is room,
         ``"raise"`` :class:`moored.OutboxFull`, or ``"drop_oldest"``.
+    :param remembered_cursors: how many messages with a cursor or an id are remembered, to recognise
+        repetitions: a server that replays more than so many is not seen through.  4096, which takes
+        up to half a MiB, and only where messages have cursors.
     :raises ValueError: when a setting is out of bounds.
     """
 
@@ -175,11 +180,9 @@ class Policy:
     first_message_timeout: float | OpenerDefault | None = attrs.field(
         default=OPENER, validator=_timeout
     )
-    reconnect: Reconnect = attrs.field(
-        factory=Reconnect, validator=attrs.validators.instance_of(Reconnect)
-    )
+    reconnect: Reconnect = attrs.field(factory=Reconnect, validator=instance(Reconnect))
     verdict: Callable[[Cause], Verdict | None] | None = attrs.field(
-        default=None, validator=attrs.validators.optional(attrs.validators.is_callable())
+        default=None, validator=callable_or_none
     )
     max_message_bytes: int = attrs.field(default=16 * MIB, validator=count(minimum=1))
     inbox_messages: int = attrs.field(default=256, validator=count(minimum=1))
@@ -189,6 +192,7 @@ class Policy:
     outbox_full: Literal["block", "raise", "drop_oldest"] = attrs.field(
         default="block", validator=_outbox_full
     )
+    remembered_cursors: int = attrs.field(default=4096, validator=count(minimum=1))
 
     def resolved(self, defaults: OpenerDefaults) -> Policy:
         """This policy with ``defaults`` wherever it says :data:`OPENER`."""

@@ -128,12 +128,13 @@ class EventDecoder:
 
     @property
     def incomplete(self) -> bool:
-        """Whether bytes of a block that has not ended are held.
+        """Whether bytes of a block that has not ended are held, other than a comment.
 
         At the end of a body they are discarded, as the standard says; that they were there shows
         that the body was cut.
         """
-        return self._open or bool(self._tail) or bool(self._start)
+        comment = bool(self._tail) and self._tail[0].startswith(b":")
+        return self._open or (bool(self._tail) and not comment) or bool(self._start)
 
     def feed(self, chunk: bytes) -> list[ServerSentEvent]:
         """Decode ``chunk`` and return the events that it completes, in order.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import trio
 
@@ -16,22 +16,38 @@ M = TypeVar("M")
 
 
 class Inbox(Generic[M]):
-    """Received messages, in order.
+    """Received messages, in order, each with the position after it.
 
-    One read's messages always go in together, so that none can be lost between the socket and here;
-    reading stops while the inbox is full.  It overshoots its bounds by one read at most.
+    One read's messages always go in together, so that none can be lost between the socket and here.
+    While the inbox is full, one more read is made, to see whether the connection still stands; then
+    reading stops.  So it overshoots its bounds by two reads at most.
 
     :param size_of: the size of a message.
+    :param position: the position before the first message.
+    :param on_room: called when the inbox was :attr:`blocked` and has room again.
     """
 
-    def __init__(self, *, messages: int, size: int, size_of: Callable[[M], int]) -> None:
+    def __init__(
+        self,
+        *,
+        messages: int,
+        size: int,
+        size_of: Callable[[M], int],
+        position: Any = None,
+        on_room: Callable[[], object],
+    ) -> None:
         self._max_messages = messages
         self._max_size = size
         self._size_of = size_of
-        self._items: deque[tuple[M, int]] = deque()
+        self._on_room = on_room
+        self._items: deque[tuple[M, int, Any]] = deque()
         self._size = 0
         self._consumers = trio.lowlevel.ParkingLot()
-        self._room: trio.Event | None = None  # there only while the reader waits
+        self._room: trio.Event | None = None  # there only while somebody waits
+        #: Whether the consumer is what holds things up; set by the reader.
+        self.blocked: bool = False
+        #: The position after the message that was taken last.
+        self.position: Any = position
 
     def __len__(self) -> int:
         return len(self._items)
@@ -44,48 +60,51 @@ class Inbox(Generic[M]):
         """Whether reading has to stop."""
         return len(self._items) >= self._max_messages or self._size >= self._max_size
 
-    def extend(self, messages: Iterable[M]) -> None:
-        """Add messages and wake the consumers."""
+    def extend(self, messages: Iterable[tuple[M, Any]]) -> None:
+        """Add messages with their positions, and wake the consumers."""
         size_of, items = self._size_of, self._items
-        for message in messages:
+        for message, position in messages:
             size = size_of(message)
             self._size += size
-            items.append((message, size))
+            items.append((message, size, position))
         if self._consumers:
             self._consumers.unpark(count=len(items))
 
-    def add_note(self, note: M) -> None:
+    def add_note(self, note: M, position: Any) -> None:
         """Add something that is no message of the transport's: it has no size."""
-        self._items.append((note, 0))
+        self._items.append((note, 0, position))
         self._consumers.unpark()
 
     def pop(self) -> M:
         """Take the oldest message."""
-        message, size = self._items.popleft()
+        message, size, self.position = self._items.popleft()
         self._size -= size
-        if self._room is not None and not self.full:
-            self._room.set()
+        if self.blocked and not self.full:
+            self._make_room()
         return message
 
     def clear(self) -> None:
         """Forget what is there: our side closed."""
         self._items.clear()
         self._size = 0
+        self._make_room()
+
+    def _make_room(self) -> None:
+        self.blocked = False
         if self._room is not None:
             self._room.set()
+            self._room = None
+        self._on_room()
 
     async def wait_for_message(self) -> None:
         """Wait to be woken; look again afterwards."""
         await self._consumers.park()
 
     async def wait_for_room(self) -> None:
-        """Wait until the inbox is not full."""
-        try:
-            while self.full:
-                self._room = trio.Event()
-                await self._room.wait()
-        finally:
-            self._room = None
+        """Wait until the inbox is not blocked."""
+        while self.blocked:
+            self._room = self._room or trio.Event()
+            await self._room.wait()
 
     def wake(self) -> None:
         """Wake every consumer: the stream has ended."""

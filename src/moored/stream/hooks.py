@@ -7,7 +7,8 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
-from moored.core.continuity import Gap
+from moored.core.continuity import Continuity, Gap
+from moored.transports.base import Transport
 from moored.transports.target import call_hook, call_sync_hook
 
 __all__ = ["Hooks"]
@@ -29,6 +30,29 @@ class Hooks(Generic[M]):
     acknowledged: Callable[[M], int] | None = None
     on_gap: Callable[[Gap], object | Awaitable[object]] | None = None
     gaps: bool = False
+    identity: Callable[[M], Any] | None = None
+
+    def have_cursors(self, transport: Transport[M]) -> bool:
+        """Whether messages are looked at for positions, or for repetitions."""
+        own_cursors = type(transport).cursor_of is not Transport.cursor_of
+        return own_cursors or self.cursor is not None or self.identity is not None
+
+    def continuity(
+        self, transport: Transport[M], position: Any, *, remembered: int
+    ) -> Continuity[M]:
+        """What follows the positions.
+
+        A user who says what a message's cursor or identity is means it everywhere; what the
+        transport takes for it counts only from one connection to the next.
+        """
+        own = self.cursor is None and self.identity is None
+        return Continuity(
+            self.cursor or transport.cursor_of,
+            position,
+            identity_of=self.identity or (transport.identity_of if own else None),
+            within=not own,
+            remembered=remembered,
+        )
 
     async def messages_to_resume(self, position: Any) -> list[M]:
         """What the ``resume`` hook wants sent first: none, one, or several messages."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -10,6 +10,7 @@ import trio
 
 from moored.errors import InternalError
 
+from .outcome import leaves
 from .stream import Stream
 from .supervisor import Supervisor
 
@@ -41,11 +42,11 @@ async def running(make: Callable[[], Supervisor[M]]) -> AsyncIterator[Stream[M]]
             if isinstance(body_error, trio.Cancelled):
                 supervisor.hurry()
             else:
-                await supervisor.aclose(1000)
+                await supervisor.aclose(1000, reconnecting=body_error is None)
             nursery.cancel_scope.cancel()
     except BaseException as exc:  # noqa: BLE001 - sorted out below
         nursery_error = exc
-    ours = list(_leaves(nursery_error))
+    ours = list(leaves(nursery_error))
     for each in (body_error, *ours):
         if each is not None and not isinstance(each, _ORDINARY):
             raise each  # KeyboardInterrupt, SystemExit: no crash of ours may hide them
@@ -58,11 +59,3 @@ async def running(make: Callable[[], Supervisor[M]]) -> AsyncIterator[Stream[M]]
         raise body_error
     for cancelled in ours:
         raise cancelled
-
-
-def _leaves(error: BaseException | None) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for each in error.exceptions:
-            yield from _leaves(each)
-    elif error is not None:
-        yield error

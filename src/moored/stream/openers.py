@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import ssl
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
@@ -19,6 +20,14 @@ from moored.transports.sse import SseRequest, SseTransport, Terminator
 from moored.transports.target import HeaderSource, Target, UrlSource
 from moored.transports.websocket import WebSocketTransport
 
+from .arguments import (
+    check_callables,
+    check_last_event_id,
+    check_method,
+    check_subprotocols,
+    check_terminator,
+    request_body,
+)
 from .hooks import Hooks
 from .lifetime import running
 from .stream import Stream
@@ -45,6 +54,7 @@ def open_websocket(
     gaps: bool = False,
     dial: Dial | None = None,
     rng: random.Random | None = None,
+    wall_clock: Callable[[], float] = time.time,
 ) -> AbstractAsyncContextManager[Stream[Message]]:
     """Open a WebSocket stream (RFC 6455) and keep it alive while the ``async with`` body runs.
 
@@ -59,11 +69,12 @@ def open_websocket(
         that is called before every attempt, so that expired tokens heal.
     :param subprotocols: offered in this order.
     :param ssl_context: for ``wss``; by default one with the system's certificate authorities.
-    :param cursor: gives the position that a message carries, or ``None``.  With it, repetitions are
-        dropped, and ``resume`` learns where to go on.
+    :param cursor: gives the position that a message carries, or ``None``: an id or a number that no
+        other message has.  With it, repetitions are dropped (among the last
+        ``Policy.remembered_cursors``), and ``resume`` learns where to go on.
     :param resume: called on every connection after the first, also async, with the position of the
         last message received (``None`` where there is none); returns what to send before anything
-        else: a message, several, or ``None``.
+        else: a message, several, or ``None``, and then the stream reports a gap.
     :param acknowledged: called with each received message; returns how many of the oldest sent
         messages it acknowledges.  With it, what was not acknowledged is sent again on the next
         connection: at least once, where the default is at most once.
@@ -73,15 +84,22 @@ def open_websocket(
     :param dial: opens the byte stream below, ``(host, port) -> trio.abc.Stream``: for tunnels, Unix
         sockets and tests in memory.  TLS goes on top of it.  By default ``trio.open_tcp_stream``.
     :param rng: where all randomness comes from.
-    :raises ValueError: when the URL or a header is not fit to be sent.
+    :param wall_clock: seconds since the epoch, which ``Retry-After`` dates are compared with.
+    :raises TypeError: when an argument is of a type that makes no sense.
+    :raises ValueError: when the URL, a subprotocol or a header is not fit to be sent.
     """
     policy = _checked(policy)
+    check_callables(
+        cursor=cursor, resume=resume, acknowledged=acknowledged, on_gap=on_gap, dial=dial
+    )
+    check_subprotocols(subprotocols)
     transport = WebSocketTransport(
         Target(url, ("ws", "wss"), headers),
         subprotocols=subprotocols,
         ssl_context=ssl_context,
         max_message_bytes=policy.max_message_bytes,
         open_stream=dial,
+        wall_clock=wall_clock,
     )
     hooks = Hooks(resume, cursor, acknowledged, on_gap, gaps)
     return _open(transport, policy, WEBSOCKET, hooks, rng)
@@ -98,6 +116,7 @@ def open_sse(
     last_event_id: str = "",
     terminator: Terminator | None = None,
     repeat: bool = False,
+    identity: Callable[[ServerSentEvent], Any] | None = None,
     client: httpx.AsyncClient | None = None,
     http2: bool = False,
     ssl_context: ssl.SSLContext | None = None,
@@ -105,6 +124,7 @@ def open_sse(
     gaps: bool = False,
     dial: Dial | None = None,
     rng: random.Random | None = None,
+    wall_clock: Callable[[], float] = time.time,
 ) -> AbstractAsyncContextManager[Stream[ServerSentEvent]]:
     """Open a stream of Server-Sent Events (HTML, section 9.2) and keep it alive.
 
@@ -128,21 +148,29 @@ def open_sse(
         *incomplete*, not success.
     :param repeat: whether a ``POST`` may be made again after its events have begun.  It costs money
         and may act twice.
+    :param identity: gives what no other event of the stream has, or ``None``: with it, an event
+        that comes a second time is dropped.  By default, only an event with an id of its own is
+        dropped, and only where one with the same id and the same content came on an earlier
+        connection: servers exist that give several events one id.
     :param client: your own ``httpx.AsyncClient``, used as it is and never closed.  Its pool's
         limits apply then.  By default, every attempt has a connection of its own.
     :param http2: whether to offer HTTP/2 over TLS (needs ``moored[http2]``).
+    :raises TypeError: when an argument is of a type that makes no sense.
     :raises ValueError: when the URL, a header or the body is not fit to be sent.
     """
     policy = _checked(policy)
-    if json is not None and content is not None:
-        raise ValueError("json and content cannot both be given: a request has one body")
+    check_callables(identity=identity, on_gap=on_gap, dial=dial)
+    check_last_event_id(last_event_id)
+    check_terminator(terminator)
+    body = request_body(json, content)
     if method is None:
-        method = "GET" if json is None and content is None else "POST"
+        method = "GET" if body is None else "POST"
+    check_method(method)
     request = SseRequest(
         Target(url, ("http", "https"), headers),
         method=method.upper(),
-        json=json,
-        content=content,
+        content=body,
+        content_type="application/json" if json is not None else None,
         repeat=repeat,
         terminator=terminator,
     )
@@ -153,9 +181,10 @@ def open_sse(
         ssl_context=ssl_context,
         max_event_bytes=policy.max_message_bytes,
         open_stream=dial,
+        wall_clock=wall_clock,
     )
     defaults = SSE_POST if request.one_shot else SSE_GET
-    hooks: Hooks[ServerSentEvent] = Hooks(on_gap=on_gap, gaps=gaps)
+    hooks: Hooks[ServerSentEvent] = Hooks(on_gap=on_gap, gaps=gaps, identity=identity)
     return _open(transport, policy, defaults, hooks, rng, position=last_event_id or None)
 
 
@@ -176,6 +205,7 @@ def open_stream(
     :param transport: makes the connections.
     :param defaults: what the policy leaves open.
     """
+    check_callables(cursor=cursor, resume=resume, acknowledged=acknowledged, on_gap=on_gap)
     hooks = Hooks(resume, cursor, acknowledged, on_gap, gaps)
     return _open(transport, _checked(policy), defaults, hooks, rng)
 

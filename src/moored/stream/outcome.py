@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import Any, Generic, TypeVar
 
 from moored.core.causes import Cause, ClosedByUs, HandshakeRejected
@@ -18,7 +19,7 @@ from moored.errors import (
 
 from .buffers import Received
 
-__all__ = ["Outcome"]
+__all__ = ["Outcome", "leaves"]
 
 M = TypeVar("M")
 
@@ -78,3 +79,12 @@ class Outcome(Generic[M]):
                 received_all=received.complete,
             )
         return StreamError(causes, gave_up)
+
+
+def leaves(error: BaseException | None) -> Iterator[BaseException]:
+    """The exceptions in a group, however deep; or the one that is none."""
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from leaves(each)
+    elif error is not None:
+        yield error

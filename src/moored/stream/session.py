@@ -18,7 +18,8 @@ from moored.core.causes import (
     PeerClosed,
     ProtocolViolation,
 )
-from moored.core.transitions import Blocked, Ended, Heard, Progressed, Unblocked
+from moored.core.continuity import Gap
+from moored.core.transitions import Blocked, Ended, Progressed
 from moored.errors import HookFailed
 from moored.transports.base import Connection, ConnectionEnded
 
@@ -32,8 +33,10 @@ __all__ = ["Session", "closing"]
 M = TypeVar("M")
 
 WRITE_FAILURE_GRACE = 1.0
-"""Seconds for the reader to find out why writing failed: what the peer said before it hung up is
-still to be read, and says more than a broken pipe."""
+"""Seconds for the reader to find out why writing failed."""
+
+HELD_UP = 0.05
+"""Seconds that one turn of Trio's loop takes only when somebody held it up."""
 
 HANG_UP_TIMEOUT = 1.0
 """Seconds for the end of a connection that is to be replaced."""
@@ -65,9 +68,12 @@ class Session(Generic[M]):
 
     :param supervisor: whom to tell what happens.
     :param connection: what to read from and write to.
+    :param gap: to report, if there is one before this connection.
     """
 
-    def __init__(self, supervisor: Supervisor[M], connection: Connection[M]) -> None:
+    def __init__(
+        self, supervisor: Supervisor[M], connection: Connection[M], gap: Gap | None
+    ) -> None:
         self._supervisor = supervisor
         self._machine = supervisor.machine
         self._connection = connection
@@ -75,6 +81,9 @@ class Session(Generic[M]):
         self._alive = Timer()
         self._progress = Timer()
         self._probing = False
+        self._replying = False
+        self._gap = gap
+        self._reads = 0
 
     async def run(self) -> None:
         """Run the tasks until the attempt is cancelled."""
@@ -92,6 +101,9 @@ class Session(Generic[M]):
                 lambda: self._machine.progress_deadline,
                 name="idle-timeout",
             )
+            if self._gap is not None:
+                # Beside the others: a slow callable must not hide that the connection died.
+                nursery.start_soon(self._report, self._gap, name="on_gap")
 
     def hasten(self) -> None:
         """Deadlines may have come nearer."""
@@ -103,47 +115,53 @@ class Session(Generic[M]):
         is: nothing has to be moved for each message."""
         while True:
             await timer.sleep_until(deadline())
-            # Our own loop may have been held up, with bytes waiting in the socket: the reader goes
-            # first, so that our lateness is not taken for the peer's silence.
-            await trio.lowlevel.checkpoint()
+            if trio.current_time() < deadline():
+                continue
+            await _let_the_reader_go_first()
             if trio.current_time() >= deadline():
                 self._supervisor.expire()
                 self.hasten()
 
+    async def _report(self, gap: Gap) -> None:
+        try:
+            await self._supervisor.hooks.report(gap)
+        except HookFailed as exc:
+            self._supervisor.fail(exc)
+
     # ------------------------------------------------------------------ reading
 
     async def _read(self) -> None:
-        supervisor, connection = self._supervisor, self._connection
-        has_pongs = supervisor.has_pongs
+        supervisor, connection, inbox = self._supervisor, self._connection, self._supervisor.inbox
         first = True
+        if inbox.full:
+            self._block()
         try:
             while True:
-                batch = list(await connection.receive())
-                if has_pongs:
-                    batch = [message for message in batch if not supervisor.is_pong(message)]
-                if not batch:
-                    supervisor.keep_position(connection)
-                    supervisor.handle_if_open(Heard())
-                    continue
-                advanced = supervisor.take_in(connection, batch)
-                supervisor.handle_if_open(Progressed(advanced, connection.repeatable))
-                if first:
+                batch = await connection.receive()
+                self._reads += 1
+                if connection.reply_due:
+                    self._reply_soon()
+                happened = supervisor.intake.take_in(connection, batch)
+                supervisor.handle_if_open(happened)
+                if first and isinstance(happened, Progressed):
                     first = False
                     self.hasten()  # the bound on the first message is often the longer one
-                if supervisor.inbox.full:
-                    await self._wait_for_room()
+                if connection.end_cause is not None:
+                    raise ConnectionEnded(connection.end_cause)
+                if inbox.blocked:  # and this was one read more, which shows that the peer lives
+                    await inbox.wait_for_room()
+                elif inbox.full:
+                    self._block()
         except ConnectionEnded as end:
-            supervisor.keep_position(connection)
+            supervisor.intake.keep_position(connection)
             supervisor.handle_if_open(Ended(end.cause))
         except HookFailed as exc:
             supervisor.fail(exc)
 
-    async def _wait_for_room(self) -> None:
-        """Stop reading.  TCP tells the peer, and its silence says nothing meanwhile."""
+    def _block(self) -> None:
+        """Reading is about to stop.  TCP tells the peer, and its silence says nothing meanwhile."""
+        self._supervisor.inbox.blocked = True
         self._supervisor.handle_if_open(Blocked())
-        await self._supervisor.inbox.wait_for_room()
-        self._supervisor.handle_if_open(Unblocked())
-        self.hasten()
 
     # ------------------------------------------------------------------ writing
 
@@ -155,8 +173,33 @@ class Session(Generic[M]):
                 await self._connection.send(message)
                 outbox.landed()
         except ConnectionEnded as end:
-            await trio.sleep(WRITE_FAILURE_GRACE)
+            await self._let_the_reader_finish()
             self._supervisor.handle_if_open(Ended(end.cause))
+
+    async def _let_the_reader_finish(self) -> None:
+        """Wait until the reader has found nothing more for a while.
+
+        What the peer said before it hung up is still to be delivered, however slowly our consumer
+        makes room for it, and its close code says more than a broken pipe.
+        """
+        seen = -1
+        while seen != self._reads or self._supervisor.inbox.blocked:
+            seen = self._reads
+            await trio.sleep(WRITE_FAILURE_GRACE)
+
+    def _reply_soon(self) -> None:
+        """Answer the peer in a task of its own: reading must not wait until it reads."""
+        if self._nursery is not None and not self._replying:
+            self._replying = True
+            self._nursery.start_soon(self._reply, name="reply")
+
+    async def _reply(self) -> None:
+        try:
+            await self._connection.reply()
+        except ConnectionEnded:
+            pass  # the reader finds out why
+        finally:
+            self._replying = False
 
     def probe(self) -> None:
         """Send a ping, in a task of its own: it may block on a peer that reads nothing."""
@@ -177,3 +220,13 @@ class Session(Generic[M]):
             self._supervisor.fail(exc)
         finally:
             self._probing = False
+
+
+async def _let_the_reader_go_first() -> None:
+    """Our own loop may have been held up, with bytes waiting in the socket: our lateness must not
+    be taken for the peer's silence.  One turn of the loop is enough, if it was not held up too."""
+    for _ in range(3):
+        before = trio.current_time()
+        await trio.lowlevel.checkpoint()
+        if trio.current_time() - before < HELD_UP:
+            return

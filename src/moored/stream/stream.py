@@ -49,9 +49,13 @@ class Stream(Generic[M]):
 
     @property
     def position(self) -> Any:
-        """The position that the next attempt would resume from: the last event id on SSE, the last
-        cursor on a WebSocket; ``None`` or ``""`` where there is none."""
-        return self._supervisor.continuity.position
+        """The position after the last message that you took: the last event id on SSE, the last
+        cursor on a WebSocket; ``None`` or ``""`` where there is none.
+
+        A later run of yours can go on from here.  The next attempt of this stream resumes further
+        on where messages wait in the inbox.
+        """
+        return self._inbox.position if self._inbox else self._supervisor.intake.continuity.position
 
     @property
     def stats(self) -> Stats:
@@ -59,8 +63,8 @@ class Stream(Generic[M]):
         return Stats(
             attempts=self._supervisor.machine.attempt,
             connections=self._supervisor.connections,
-            messages_received=self._supervisor.messages_received,
-            duplicates_dropped=self._supervisor.continuity.duplicates,
+            messages_received=self._supervisor.intake.messages_received,
+            duplicates_dropped=self._supervisor.intake.continuity.duplicates,
             gaps=self._supervisor.gaps,
             messages_sent=self._supervisor.outbox.sent,
             sends_uncertain=self._supervisor.outbox.uncertain,
@@ -111,13 +115,16 @@ class Stream(Generic[M]):
 
         :raises ReceiveOnly: on a transport that does not send, such as SSE.
         :raises TypeError: when ``message`` is nothing that the transport sends.
+        :raises ValueError: when it is text that UTF-8 cannot hold (a lone surrogate).
         :raises OutboxFull: see ``Policy.outbox_full``.
         :raises StreamClosed: after ``aclose()`` or when the stream is complete.
         :raises StreamError: when the stream failed.
         """
         if not self._supervisor.transport.sends:
             raise ReceiveOnly("this stream only receives")
-        self._supervisor.transport.size_of(message)  # a wrong type is refused before anything else
+        if isinstance(message, bytearray | memoryview):
+            message = bytes(message)  # type: ignore[assignment]  # as it is now
+        self._supervisor.transport.size_of(message)  # what cannot be sent is refused at once
         await trio.lowlevel.checkpoint()
         if self._supervisor.outcome.finish is None and await self._supervisor.outbox.put(message):
             return

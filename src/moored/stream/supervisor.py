@@ -10,7 +10,7 @@ import attrs
 import trio
 
 from moored.core.causes import Cause, Verdict
-from moored.core.continuity import Continuity, Gap
+from moored.core.continuity import Gap
 from moored.core.machine import Machine
 from moored.core.policy import Heartbeat, Policy
 from moored.core.transitions import (
@@ -26,16 +26,18 @@ from moored.core.transitions import (
     RequestSent,
     ServerRetry,
     State,
+    Unblocked,
     Wait,
 )
-from moored.errors import HookFailed, MooredError
+from moored.errors import HookFailed, InternalError, MooredError
 from moored.transports.base import Attempt, Connection, ConnectionEnded, Transport
 from moored.transports.target import call_sync_hook
 
 from .buffers import Inbox, Outbox, Received
 from .history import History, Transition
 from .hooks import Hooks
-from .outcome import Outcome
+from .intake import Intake
+from .outcome import Outcome, leaves
 from .session import CANCELLED_CLOSE_TIMEOUT, Session, closing
 from .timer import Timer
 
@@ -67,14 +69,8 @@ class Supervisor(Generic[M]):
         self.policy: Policy = attrs.evolve(policy, verdict=self._judge if policy.verdict else None)
         self._user_verdict = policy.verdict
         self._heartbeat = policy.heartbeat
-        self._hooks = hooks
-        own_cursors = type(transport).cursor_of is not Transport.cursor_of
-        self._has_cursors = own_cursors or hooks.cursor is not None
+        self.hooks: Hooks[M] = hooks
         self.machine: Machine = Machine(self.policy, now=trio.current_time(), rng=rng)
-        self.continuity: Continuity[M] = Continuity(hooks.cursor or transport.cursor_of, position)
-        self.inbox: Inbox[Any] = Inbox(
-            messages=policy.inbox_messages, size=policy.inbox_bytes, size_of=transport.size_of
-        )
         self.outbox: Outbox[M] = Outbox(
             messages=policy.outbox_messages,
             size=policy.outbox_bytes,
@@ -85,7 +81,16 @@ class Supervisor(Generic[M]):
         self.history: History = History()
         received = Received(size=policy.inbox_bytes, size_of=transport.size_of)
         self.outcome: Outcome[M] = Outcome(received if transport.one_shot else None)
-        self.messages_received: int = 0
+        self.intake: Intake[M] = Intake(
+            transport,
+            policy,
+            hooks=hooks,
+            outbox=self.outbox,
+            received=self.outcome.received,
+            position=position,
+            on_room=self._unblock,
+        )
+        self.inbox: Inbox[Any] = self.intake.inbox
         self.connections: int = 0
         self.gaps: int = 0
         # What the reconnect task does next, and how to reach it.
@@ -94,6 +99,7 @@ class Supervisor(Generic[M]):
         self._scope: trio.CancelScope | None = None  # of the attempt
         self._left_with: Cause | None = None  # why the attempt ended; the machine may be further
         self._closing: trio.CancelScope | None = None  # of the last connection's end
+        self._flushing: trio.CancelScope | None = None  # of the wait for the outbox
         self._backoff = Timer()
         # The end.
         self.close_deadline: float = math.inf
@@ -115,6 +121,11 @@ class Supervisor(Generic[M]):
                     await self._attempt(self._step)
                 else:
                     await self._back_off()
+        except BaseException as exc:
+            if any(not isinstance(each, trio.Cancelled) for each in leaves(exc)):
+                # Raised again where the block ends; but no consumer may take it for a good end.
+                self.outcome.fail(InternalError("a task of the stream crashed"))
+            raise
         finally:
             self.over.set()
             self.outbox.close()
@@ -126,7 +137,7 @@ class Supervisor(Generic[M]):
         attempt = Attempt(
             number=step.attempt,
             turn=step.turn,
-            cursor=self.continuity.position,
+            cursor=self.intake.continuity.position,
             request_sent=self._request_sent,
             server_retry=lambda seconds: self.handle_if_open(ServerRetry(seconds)),
         )
@@ -159,15 +170,15 @@ class Supervisor(Generic[M]):
         """Say to the server where to go on; find out whether that shows continuity."""
         if self.connections == 0:
             return None
-        position, resumed = self.continuity.position, connection.resumed
-        if self._hooks.resume is not None and connection.sends:
-            messages = await self._hooks.messages_to_resume(position)
+        position, resumed = self.intake.continuity.position, connection.resumed
+        if self.hooks.resume is not None and connection.sends:
+            messages = await self.hooks.messages_to_resume(position)
             for message in messages:
                 self._check_sendable("resume", message)
             for message in messages:
                 await connection.send(message)
-            resumed = position is not None
-        if resumed or (self.transport.one_shot and self.messages_received == 0):
+            resumed = position is not None and bool(messages)
+        if resumed or (self.transport.one_shot and self.intake.messages_received == 0):
             return None
         known = position is not None and position != ""
         reason = "the server was not asked to resume" if known else "no position is known"
@@ -178,15 +189,15 @@ class Supervisor(Generic[M]):
         if self.state is not State.CONNECTING:
             return  # closed by us in the moment in which it came about
         self.connections += 1
-        if self._hooks.acknowledged is not None:
+        self.intake.continuity.next_connection()
+        if self.hooks.acknowledged is not None:
             self.outbox.send_again()
         self.handle(Connected())
         if gap is not None:
             self.gaps += 1
-            await self._hooks.report(gap)
-            if self._hooks.gaps:
-                self.inbox.add_note(gap)
-        self.session = Session(self, connection)
+            if self.hooks.gaps:
+                self.inbox.add_note(gap, self.intake.continuity.position)
+        self.session = Session(self, connection, gap)
         await self.session.run()
 
     async def _hang_up(self, connection: Connection[M]) -> None:
@@ -239,6 +250,7 @@ class Supervisor(Generic[M]):
                     self._backoff.hasten(-math.inf)
                     if isinstance(action, Finish):
                         self._end(action)
+                    self._flush_no_longer_than_it_can()
         if self.state is not before:
             self._record(before, delay)
             if before is State.HEARTBEATING and self.session is not None:
@@ -264,14 +276,19 @@ class Supervisor(Generic[M]):
 
     # ------------------------------------------------------------------ ends
 
-    async def aclose(self, code: int) -> None:
-        """Flush, close, and wait until nothing of ours runs any more."""
+    async def aclose(self, code: int, *, reconnecting: bool = True) -> None:
+        """Flush, close, and wait until nothing of ours runs any more.
+
+        :param reconnecting: whether the outbox may wait for another connection too.
+        """
         if self.state is not State.CLOSED:
             bound = trio.current_time() + self.policy.close_timeout
             self.close_deadline = min(self.close_deadline, bound)  # another task may be closing
             try:
-                with trio.CancelScope(deadline=self.close_deadline):
-                    await self.outbox.wait_flushed()
+                if reconnecting or self.state in (State.OPEN, State.HEARTBEATING):
+                    with trio.CancelScope(deadline=self.close_deadline) as self._flushing:
+                        self._flush_no_longer_than_it_can()
+                        await self.outbox.wait_flushed()
             finally:
                 self._close(code)
         # Our side closed: what was not consumed is not wanted.
@@ -282,6 +299,12 @@ class Supervisor(Generic[M]):
         except trio.Cancelled:
             self.hurry()
             raise
+
+    def _flush_no_longer_than_it_can(self) -> None:
+        """A closing stream does not wait for an attempt that would come too late."""
+        too_late = self.state is State.BACKOFF and self.machine.next_deadline > self.close_deadline
+        if self._flushing is not None and too_late:
+            self._flushing.cancel()
 
     def hurry(self) -> None:
         """The user's own scope was cancelled: whatever is being closed has little time left."""
@@ -315,20 +338,9 @@ class Supervisor(Generic[M]):
 
     def final_error(self) -> MooredError:
         """What a consumer is told once the stream is over and everything was delivered."""
-        return self.outcome.error(self.continuity.position)
+        return self.outcome.error(self.intake.continuity.position)
 
-    # ------------------------------------------------------------------ what came
-
-    @property
-    def has_pongs(self) -> bool:
-        """Whether some messages are answers to the application's own ping."""
-        return isinstance(self._heartbeat, Heartbeat) and self._heartbeat.is_pong is not None
-
-    def is_pong(self, message: M) -> bool:
-        """Whether ``message`` is such an answer."""
-        assert isinstance(self._heartbeat, Heartbeat)
-        assert self._heartbeat.is_pong is not None
-        return bool(call_sync_hook("heartbeat.is_pong", self._heartbeat.is_pong, message))
+    # ------------------------------------------------------------------ what tasks ask for
 
     def ping_message(self) -> M | None:
         """The application's own ping, if it has one."""
@@ -342,26 +354,8 @@ class Supervisor(Generic[M]):
         """What a hook gives to be sent has to be of a type that the transport sends."""
         call_sync_hook(hook, self.transport.size_of, message)
 
-    def take_in(self, connection: Connection[M], batch: list[M]) -> bool:
-        """Put one read's messages into the inbox; say whether the position moved.
-
-        There is no checkpoint between the socket and here, so nothing can get lost.
-        """
-        if self._hooks.acknowledged is not None:
-            for message in batch:
-                self.outbox.acknowledge(self._hooks.count_acknowledged(message))
-        new, advanced = batch, False
-        if self._has_cursors and connection.cursor != "":  # "": a server that gives no ids
-            new, advanced = call_sync_hook("cursor", self.continuity.admit, batch)
-        self.keep_position(connection)
-        self.messages_received += len(new)
-        if self.outcome.received is not None:
-            self.outcome.received.keep(new)
-        self.inbox.extend(new)
-        return bool(advanced)
-
-    def keep_position(self, connection: Connection[M]) -> None:
-        """Take over the position of a connection that knows it: on SSE it moves without a message
-        too, by the id of a block without data."""
-        if connection.cursor is not None:
-            self.continuity.position = connection.cursor
+    def _unblock(self) -> None:
+        """The consumer made room."""
+        self.handle_if_open(Unblocked())
+        if self.session is not None:
+            self.session.hasten()

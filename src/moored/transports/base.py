@@ -78,10 +78,22 @@ class Connection(Generic[M]):
         """Whether, after what was received so far, another attempt may follow this one."""
         return True
 
+    @property
+    def end_cause(self) -> Cause | None:
+        """Why the connection is over, where :meth:`receive` has returned the last messages and
+        already knows.  Otherwise the next call raises it."""
+        return None
+
+    @property
+    def reply_due(self) -> bool:
+        """Whether what was received asks for an answer of the protocol's own, such as a pong."""
+        return False
+
     async def receive(self) -> Sequence[M]:
         """Wait for one read's worth of bytes; return the messages in it, in order.
 
-        No message is a sign of life.  Must be safe to cancel.
+        No message is a sign of life.  Must be safe to cancel, and must not write: a peer that does
+        not read could block it.
 
         :raises ConnectionEnded: when the connection is over.
         """
@@ -96,6 +108,13 @@ class Connection(Generic[M]):
 
     async def ping(self) -> None:
         """Ask the peer for a sign of life, without waiting for it.
+
+        :raises ConnectionEnded: when the connection is over.
+        """
+        raise NotImplementedError
+
+    async def reply(self) -> None:
+        """Send what is due.
 
         :raises ConnectionEnded: when the connection is over.
         """
@@ -134,3 +153,8 @@ class Transport(Generic[M]):
     def cursor_of(self, message: M) -> Any:
         """The position that ``message`` itself carries, or ``None``."""
         return None
+
+    def identity_of(self, message: M) -> Any:
+        """What tells a message that came on an earlier connection from all others; by default its
+        position."""
+        return self.cursor_of(message)

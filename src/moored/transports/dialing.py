@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from moored.core.causes import ConnectFailed
+from moored.errors import HookFailed
 
 from .base import ConnectionEnded
 
@@ -38,9 +39,10 @@ async def dial(
     """Open a byte stream to ``host``, with TLS where a context is given.
 
     :raises ConnectionEnded: with :class:`~moored.core.causes.ConnectFailed`.
+    :raises HookFailed: when ``open_stream`` raised what is no failure of a network.
     """
     try:
-        stream = await (open_stream or trio.open_tcp_stream)(host, port)
+        stream = await _open(host, port, open_stream)
     except (socket.gaierror, UnicodeError) as exc:  # UnicodeError: no name for IDNA, as "a..b"
         raise ConnectionEnded(ConnectFailed("dns", exc)) from exc
     except (OSError, trio.BrokenResourceError) as exc:
@@ -60,3 +62,14 @@ async def dial(
         await trio.aclose_forcefully(stream)
         raise
     return tls
+
+
+async def _open(host: str, port: int, open_stream: Dial | None) -> trio.abc.Stream:
+    if open_stream is None:
+        return await trio.open_tcp_stream(host, port)
+    try:
+        return await open_stream(host, port)
+    except (OSError, UnicodeError, trio.BrokenResourceError):
+        raise
+    except Exception as exc:
+        raise HookFailed("dial") from exc

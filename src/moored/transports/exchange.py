@@ -13,6 +13,7 @@ import httpx
 import trio
 
 from moored.core.causes import AbnormalClosure, Cause, ConnectFailed, ProtocolViolation
+from moored.errors import HookFailed
 
 from .answers import MAX_BODY_BYTES, REJECTION_BODY_TIMEOUT
 from .base import ConnectionEnded
@@ -55,6 +56,13 @@ class Exchange:
                 )
         except _HTTP_ERRORS as exc:
             raise ConnectionEnded(connect_cause(exc)) from exc
+        except ConnectionEnded:
+            raise
+        except Exception as exc:
+            if self._transport is not None:
+                raise
+            # A closed client, an event hook, an auth flow: whatever the caller's own does.
+            raise HookFailed("client") from exc
 
     async def _send_on(
         self, transport: OneConnectionTransport, request: httpx.Request
@@ -83,6 +91,10 @@ class Exchange:
             return None
         except _HTTP_ERRORS as exc:
             raise ConnectionEnded(AbnormalClosure(exception=exc)) from exc
+        except Exception as exc:
+            if self._transport is not None:
+                raise
+            raise HookFailed("client") from exc
 
     async def read_body(self) -> bytes:
         """The first 64 KiB of the body, or as much as comes in time."""

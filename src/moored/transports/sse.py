@@ -24,6 +24,7 @@ from moored.core.causes import (
     ProtocolViolation,
 )
 from moored.core.sse import EventDecoder, EventTooLarge, ServerSentEvent
+from moored.errors import HookFailed
 
 from .answers import rejection
 from .base import Attempt, Connection, ConnectionEnded, Transport
@@ -49,16 +50,16 @@ class SseRequest:
 
     :param target: where.
     :param method: ``"GET"`` or ``"POST"``, or any other.
-    :param json: the body, as a value for JSON; ``None`` for no body.
-    :param content: the body, as bytes; not together with ``json``.
+    :param content: the body, as bytes; ``None`` for no body.
+    :param content_type: what the body is, unless the user's headers say it.
     :param repeat: whether a request other than ``GET`` may be made again after events have come.
     :param terminator: what ends the stream; without it, an end is *incomplete*.
     """
 
     target: Target
     method: str = "GET"
-    json: Any = None
     content: bytes | None = attrs.field(default=None, repr=False)
+    content_type: str | None = None
     repeat: bool = False
     terminator: Terminator | None = None
 
@@ -102,10 +103,16 @@ class SseTransport(Transport[ServerSentEvent]):
         self.one_shot: bool = request.one_shot
 
     def size_of(self, message: ServerSentEvent) -> int:
-        """The characters of an event's fields."""
-        return len(message.data) + len(message.event) + len(message.id)
+        """The bytes of an event's fields, as UTF-8."""
+        data = message.data
+        size = len(data) if data.isascii() else len(data.encode())
+        return size + len(message.event) + len(message.id)
 
     def cursor_of(self, message: ServerSentEvent) -> Any:
+        """An event's own id."""
+        return message.id if message.has_id else None
+
+    def identity_of(self, message: ServerSentEvent) -> Any:
         """An event's own id together with what it says.
 
         Servers exist that give several events one id, so only the same id *and* the same content is
@@ -182,6 +189,8 @@ class SseTransport(Transport[ServerSentEvent]):
             (b"Cache-Control", b"no-cache"),
             (b"User-Agent", b"moored"),
         ]
+        if self._request.content_type is not None:
+            ours.append((b"Content-Type", self._request.content_type.encode("ascii")))
         merged = [pair for pair in ours if pair[0].lower() not in given] + list(headers)
         position = _header_value(attempt.cursor)
         if position is not None:
@@ -194,7 +203,6 @@ class SseTransport(Transport[ServerSentEvent]):
             self._request.method,
             url,
             headers=merged,
-            json=self._request.json,
             content=self._request.content,
             timeout=None,  # every clock is ours: httpx's read timeout would race them
             extensions=extensions,
@@ -256,6 +264,12 @@ class SseConnection(Connection[ServerSentEvent]):
         self._decoder = decoder
         self._received = False
         self._end: Cause | None = None
+        self._failure: HookFailed | None = None
+
+    @property
+    def end_cause(self) -> Cause | None:
+        """Known once the terminator has come, or an event that is too large."""
+        return self._end
 
     @property
     def cursor(self) -> str:
@@ -280,6 +294,8 @@ class SseConnection(Connection[ServerSentEvent]):
 
     async def receive(self) -> Sequence[ServerSentEvent]:
         """The events of one read."""
+        if self._failure is not None:
+            raise self._failure from self._failure.__cause__
         if self._end is not None:
             raise ConnectionEnded(self._end)
         if not self._content.pending:  # else there is more in the last read than one piece
@@ -313,9 +329,15 @@ class SseConnection(Connection[ServerSentEvent]):
                 if event.data == terminator:
                     self._end = Completed("the terminator came")
                     return events[:index]
-            elif terminator is not None and call_sync_hook("terminator", terminator, event):
-                self._end = Completed("the terminator came")
-                return events[: index + 1]
+            elif terminator is not None:
+                try:
+                    last = call_sync_hook("terminator", terminator, event)
+                except HookFailed as exc:
+                    self._failure = exc  # what came before it is delivered first
+                    return events[:index]
+                if last:
+                    self._end = Completed("the terminator came")
+                    return events[: index + 1]
         return events
 
     def _end_of_body(self) -> Cause:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import attrs
@@ -167,14 +167,28 @@ def _raw(headers: HeaderValues) -> RawHeaders:
     if isinstance(headers, Mapping):
         headers = cast("Mapping[str, str]", headers).items()
     raw: RawHeaders = []
-    for name, value in headers:
-        name_bytes, value_bytes = _bytes(name), _bytes(value)
-        if not _NAME.match(name_bytes):
+    for name, value in _pairs(headers):
+        if not _NAME.match(name):
             raise ValueError(f"headers has a name that is no HTTP token: {name!r}")
-        if _FORBIDDEN_IN_VALUE.search(value_bytes):
+        if _FORBIDDEN_IN_VALUE.search(value):
             raise ValueError(f"headers has a control character in the value of {name!r}")
-        raw.append((name_bytes, value_bytes.strip(b" \t")))
+        raw.append((name, value.strip(b" \t")))
     return raw
+
+
+def _pairs(headers: Any) -> Iterator[tuple[bytes, bytes]]:
+    """The pairs as they go over the wire.  Values are not shown: they may hold secrets."""
+    if isinstance(headers, str | bytes) or not isinstance(headers, Iterable):
+        raise TypeError("headers must be a mapping or pairs, not " + type(headers).__name__)
+    for pair in headers:
+        try:
+            name, value = pair
+        except (TypeError, ValueError):
+            raise TypeError("headers must hold pairs of name and value") from None
+        for part, what in ((name, "a name"), (value, f"a value of {name!r}")):
+            if not isinstance(part, str | bytes):
+                raise TypeError(f"headers has {what} that is {type(part).__name__}, not text")
+        yield _bytes(name), _bytes(value)
 
 
 def _bytes(text: str | bytes) -> bytes:
