@@ -41,6 +41,8 @@ from .stream.openers import open_sse, open_stream, open_websocket
 from .stream.stream import Stream
 from .stream.suspend import wake_after_suspend
 
+__version__ = "0.1.0"
+
 __all__ = [
     "AbnormalClosure",
     "Cause",

@@ -133,6 +133,7 @@ class Driven(RuleBasedStateMachine):
         self.failures = 0
         self.server_retry = 0.0
         self.opened_at: float | None = None
+        self.alive_at = start
         self.progressed = self.advanced = False
         assert self.machine.start() == (Connect(1, 0),)
 
@@ -173,12 +174,20 @@ class Driven(RuleBasedStateMachine):
         verdict = self.policy.verdict and self.policy.verdict(cause)
         if (verdict or causes.verdict(cause)) is not Verdict.RETRY:
             return
-        sound = (
-            self.progressed
-            and self.opened_at is not None
-            and self.now - self.opened_at >= self.policy.reconnect.reset_after
+        bound, opened_at = self.policy.reconnect.reset_after, self.opened_at
+        up_for = alive_for = -1.0
+        if opened_at is not None:
+            up_for, alive_for = self.now - opened_at, self.alive_at - opened_at
+        fine = (
+            self.advanced
+            or (self.progressed and up_for >= bound)
+            or (self.progressed and cause == causes.PeerClosed(None, getattr(cause, "reason", "")))
+            or (not isinstance(cause, causes.Stalled) and alive_for >= bound > 0)
+            or (
+                not isinstance(cause, causes.Stalled) and self.policy.reconnect.maximum <= alive_for
+            )
         )
-        self.failures = 0 if sound or self.advanced else self.failures + 1
+        self.failures = 0 if fine else self.failures + 1
 
     def check_delay(self, before: State, delay: float) -> None:
         reconnect, cause = self.policy.reconnect, self.machine.cause
@@ -206,12 +215,13 @@ class Driven(RuleBasedStateMachine):
     @precondition(lambda self: self.in_state(CONNECTING))
     @rule()
     def connected(self) -> None:
-        self.opened_at = self.now
+        self.opened_at = self.alive_at = self.now
         self.give(Connected())
 
     @precondition(lambda self: self.in_state(*CONNECTED))
     @rule(sign=any_sign_of_life)
     def received(self, sign: Heard | Progressed | ServerRetry) -> None:
+        self.alive_at = self.now
         match sign:
             case Progressed(advanced=advanced):
                 self.progressed = True

@@ -402,3 +402,47 @@ def test_a_server_made_by_hand_has_no_address():
     for name in ("port", "url", "ws_url"):
         with pytest.raises(RuntimeError, match="does not listen"):
             getattr(Server(), name)
+
+
+# One client's requests are no other's concern
+
+
+DEEP = b"[" * 100_000
+SURROGATE = json.dumps({**CHAT, "model": "\ud800"}).encode()
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"HEAD /feed HTTP/1.1\r\nHost: x\r\n\r\n", b"405"),
+        (b"GET //[/x HTTP/1.1\r\nHost: x\r\n\r\n", b"400"),
+        (b"GET http://[::bad/feed HTTP/1.1\r\nHost: x\r\n\r\n", b"400"),
+    ],
+)
+async def test_an_odd_request_is_answered_and_the_server_goes_on(dial, request_, status):
+    async with open_server() as server:
+        client = await dial(server.port)
+        await client.send(request_)
+        line, _ = await client.head()
+        assert line.split()[1].encode() == status
+        assert (await ask(await dial(server.port), CHAT))[0] == 200
+
+
+@pytest.mark.parametrize("body", [DEEP, SURROGATE])
+async def test_odd_json_is_a_bad_request(dial, body):
+    async with open_server() as server:
+        assert (await ask(await dial(server.port), body))[0] == 400
+        client = await dial(server.port)
+        await client.upgrade("/v1/chat/stream")
+        await client.say(TEXT, body)
+        assert (await client.frame())[0] == TEXT
+        assert (await client.frame())[1][:2] == POLICY
+        assert (await ask(await dial(server.port), CHAT))[0] == 200
+
+
+async def test_an_odd_resume_message_is_refused(dial):
+    async with open_server() as server:
+        client = await dial(server.port)
+        await client.upgrade("/feed?wait=1")
+        await client.say(TEXT, DEEP)
+        assert (await client.frame())[1][:2] == POLICY

@@ -323,3 +323,17 @@ async def test_our_own_lateness_is_not_the_peers_silence(clock, clean):
         assert await stream.receive() == "late, but there"
         assert stream.state is moored.State.OPEN
         assert stream.stats.attempts == 1
+
+
+async def test_an_application_ping_is_left_out_where_nothing_can_be_sent(clock, network):
+    policy = moored.Policy(heartbeat=moored.Heartbeat(interval=2, timeout=5, ping=lambda: "ping"))
+
+    async def server(stream):
+        await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+        await trio.sleep(4)
+        await stream.send_all(b"data: late\n\n")
+        await trio.sleep_forever()
+
+    network.serve(server)
+    async with network.sse(policy=policy) as stream:
+        assert (await stream.receive()).data == "late"

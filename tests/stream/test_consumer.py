@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 
 import pytest
@@ -323,3 +324,151 @@ async def test_a_full_inbox_does_not_keep_us_from_sending(clock, network):
         await stream.send("hello")
         await trio.sleep(1)
     assert got == ["hello"]
+
+
+# ---------------------------------------------------------------------------- what a stranger found
+
+
+@pytest.mark.parametrize(("code", "error"), [(1000, None), (1008, moored.PeerClosed)])
+async def test_a_close_behind_a_full_inbox_is_not_hidden_by_a_send(clock, network, code, error):
+    async def close(peer):
+        await peer.aclose(code)
+
+    network.serve(talking(*NUMBERS[:6], then=close))
+    async with network.websocket(policy=moored.Policy(inbox_messages=4)) as stream:
+        await trio.sleep(1)
+        with contextlib.suppress(moored.StreamClosed, moored.StreamError):
+            await stream.send("hello?")
+        await trio.sleep(5)
+        got = []
+        with pytest.raises(moored.StreamError) if error else contextlib.nullcontext() as caught:
+            async for message in stream:
+                got.append(message)
+    assert got == NUMBERS[:6]
+    if caught is not None:
+        assert [type(cause) for cause in caught.value.causes] == [error]
+    assert len(network.dialled) == 1
+
+
+async def test_a_send_that_fails_takes_nothing_unread_along(clock, clean):
+    """However slowly the consumer makes room for it."""
+    transport = Lines()
+    policy = moored.Policy(inbox_messages=2, reconnect=moored.Reconnect(attempts=0))
+    async with transport.open(policy=policy) as stream:
+        line = await transport.line()
+        for number in NUMBERS[:8]:
+            line.deliver(number)
+        line.end(moored.PeerClosed(1008))
+        line.send_fails = moored.AbnormalClosure(1006)
+        await stream.send("lost")
+        got = []
+        with pytest.raises(moored.StreamError) as caught:
+            while True:
+                await trio.sleep(3)
+                got.append(await stream.receive())
+        assert got == NUMBERS[:8]
+        assert caught.value.causes == (moored.PeerClosed(1008),)
+
+
+async def test_a_death_behind_a_full_inbox_is_seen_at_once(clock, network):
+    network.serve(talking(*NUMBERS[:4], then=cut), talking("again"))
+    policy = moored.Policy(inbox_messages=4)
+    async with network.websocket(policy=policy) as stream:
+        await stream.wait_for(moored.State.BACKOFF)
+        await stream.wait_for(moored.State.OPEN)
+        assert [await stream.receive() for _ in range(5)] == [*NUMBERS[:4], "again"]
+
+
+async def test_the_position_is_the_consumers(clock, network):
+    network.serve(talking(*NUMBERS[:5]))
+    async with network.websocket(cursor=int) as stream:
+        assert stream.position is None
+        for number in NUMBERS[:5]:
+            assert await stream.receive() == number
+            assert stream.position == int(number)
+
+
+def saying(body):
+    async def say(peer):
+        await peer.say(body.decode())
+        await trio.sleep_forever()
+
+    return say
+
+
+async def test_the_position_of_sse_is_the_consumers_too(clock, network):
+    body = b"id: 1\ndata: a\n\ndata: b\n\nid: 2\ndata: c\n\nid: 3\n\n"
+    network.serve(http(saying(body)))
+    async with network.sse(last_event_id="0") as stream:
+        await trio.sleep(0.1)
+        assert stream.position == "0"
+        positions = []
+        for _ in range(3):
+            await stream.receive()
+            positions.append(stream.position)
+        assert positions == ["1", "1", "3"]  # nothing waits: the id without data counts
+
+
+async def test_equal_events_of_one_connection_are_all_delivered(clock, network):
+    words = ["ha", "ha", " ", "ha"]
+    body = "".join(f"id: chatcmpl-1\ndata: {word}\n\n" for word in [*words, "[DONE]"])
+    network.serve(http(saying(body.encode())))
+    async with network.sse(json={}, terminator="[DONE]") as stream:
+        assert [event.data async for event in stream] == words
+
+
+async def test_with_an_identity_repetitions_are_dropped_on_one_connection_too(clock, network):
+    body = b"id: 1\ndata: a\n\nid: 1\ndata: a\n\nid: 2\ndata: b\n\nevent: end\ndata: z\n\n"
+    network.serve(http(saying(body)))
+    options = {"identity": lambda event: event.id if event.has_id else None}
+    async with network.sse(terminator=lambda event: event.event == "end", **options) as stream:
+        assert [event.data async for event in stream] == ["a", "b", "z"]
+        assert stream.stats.duplicates_dropped == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"cursor": int},
+        {"acknowledged": lambda message: int(message) * 0},
+        {
+            "policy": moored.Policy(
+                heartbeat=moored.Heartbeat(ping=lambda: "?", is_pong=lambda m: int(m) < 0)
+            )
+        },
+    ],
+)
+async def test_what_came_before_a_hooks_failure_is_delivered(clock, clean, options):
+    transport = Lines()
+    async with transport.open(**options) as stream:
+        (await transport.line()).deliver("1", "2", "no number", "3")
+        assert [await stream.receive(), await stream.receive()] == ["1", "2"]
+        with pytest.raises(moored.HookFailed):
+            await stream.receive()
+
+
+async def test_after_a_crash_iteration_does_not_end_as_if_all_were_well(clock, network):
+    network.serve(ZeroDivisionError())
+    ended_well = False
+    with pytest.raises(moored.HookFailed) as caught:
+        async with network.websocket() as stream:
+            async for _ in stream:
+                pass
+            ended_well = True
+    assert caught.value.hook == "dial"
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    assert not ended_well
+
+
+async def crash(line):
+    raise ZeroDivisionError
+
+
+async def test_after_a_crash_of_a_transport_neither(clock, clean):
+    ended_well = False
+    with pytest.raises(moored.InternalError):
+        async with Lines(crash).open() as stream:
+            async for _ in stream:
+                pass
+            ended_well = True
+    assert not ended_well

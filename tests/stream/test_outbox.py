@@ -1,11 +1,13 @@
 """Sending: what waits, what goes out, what is refused, and what may have got lost."""
 
+import contextlib
+
 import pytest
 import trio
 
 import moored
 
-from .support import Lines, mute, reconnect, rest, websocket
+from .support import Lines, mute, reconnect, refusing, rest, talking, websocket
 
 QUICK = moored.Policy(reconnect=moored.Reconnect(initial=0.01))
 
@@ -234,3 +236,52 @@ async def test_closing_without_anything_to_send_is_immediate(clock, network):
         await stream.wait_for(moored.State.BACKOFF)
         began = trio.current_time()
     assert trio.current_time() == began
+
+
+async def test_text_that_utf8_cannot_hold_is_refused_at_once(clock, network):
+    network.serve(talking("one"))
+    async with network.websocket() as stream:
+        with pytest.raises(ValueError, match="surrogates"):
+            await stream.send("\ud800")
+        assert await stream.receive() == "one"
+
+
+async def test_what_is_sent_is_what_it_was_at_the_call(clock, network):
+    got = []
+
+    async def take(peer):
+        got.extend([await peer.get_message(), await peer.get_message()])
+
+    network.serve(talking(then=take))
+    async with network.websocket() as stream:
+        data = bytearray(b"one")
+        await stream.send(data)
+        data[:] = b"two"
+        await stream.send(memoryview(data))
+        await trio.sleep(1)
+    assert got == [b"one", b"two"]
+
+
+@pytest.mark.parametrize("raising", [False, True])
+async def test_closing_does_not_wait_for_an_attempt_that_comes_too_late(clock, network, raising):
+    network.serve(refusing(503, "Retry-After: 60"))
+    with contextlib.suppress(KeyError):
+        async with network.websocket() as stream:
+            await stream.wait_for(moored.State.BACKOFF)
+            await stream.send("never")
+            if raising:
+                raise KeyError
+    assert trio.current_time() < 0.1
+
+
+async def test_closing_waits_for_an_attempt_that_comes_in_time(clock, network):
+    got = []
+
+    async def take(peer):
+        got.append(await peer.get_message())
+
+    network.serve(refusing(503, "Retry-After: 2"), talking(then=take))
+    async with network.websocket() as stream:
+        await stream.wait_for(moored.State.BACKOFF)
+        await stream.send("in time")
+    assert got == ["in time"]

@@ -96,3 +96,21 @@ def test_a_wrong_checksum_is_noticed():
     decoder.feed(bytes(packed))
     with pytest.raises(zlib.error):
         decoder.take()
+
+
+@pytest.mark.parametrize("size", [1, 2, 1000])
+def test_deflate_without_its_header(size):
+    """RFC 9110 asks for zlib's; many servers send none, and every browser takes it."""
+    data = b"data: raw\n\n" * 100
+    deflater = zlib.compressobj(wbits=-15)
+    packed = deflater.compress(data) + deflater.flush()
+    decoder = ContentDecoder("deflate")
+    pieces = [packed[at : at + size] for at in range(0, len(packed), size)]
+    assert decoded(decoder, pieces) == data
+    assert not decoder.incomplete
+
+
+def test_what_stands_behind_the_end_of_deflate_is_ignored():
+    decoder = ContentDecoder("deflate")
+    assert decoded(decoder, [zlib.compress(b"all") + b"junk", b"more"]) == b"all"
+    assert not decoder.pending

@@ -457,3 +457,39 @@ async def test_only_text_and_bytes_are_messages(message):
     with pytest.raises(TypeError, match="str or bytes"):
         transport.size_of(message)
     assert transport.size_of(json.dumps(message)) == len(json.dumps(message))
+
+
+async def test_a_host_header_of_the_users_wins(websocket, dialled):
+    _, fields = await request_of(
+        websocket, dialled, "ws://peer.test/", headers={"Host": "other.test"}
+    )
+    assert fields["host"] == [b"other.test"]
+    assert dialled.where == [("peer.test", 80)]
+
+
+async def test_the_subprotocol_that_the_server_chose(websocket, dialled):
+    async def script(peer):
+        await peer.accept(headers=b"Sec-WebSocket-Protocol: v2\r\n")
+
+    dialled.script = script
+    assert (await websocket(subprotocols=["v1", "v2"])).subprotocol == "v2"
+    dialled.script = None
+    assert (await websocket(subprotocols=["v1", "v2"])).subprotocol is None
+
+
+async def test_a_status_is_not_lost_over_a_body_that_never_ends(dialled, autojump_clock):
+    """Within a connect timeout that is shorter than the wait for the body."""
+    dialled.script = answering(b"HTTP/1.1 401 No\r\n\r\nno", then=stay)
+    for opened in (
+        moored.open_websocket("ws://peer.test/", policy=IMPATIENT, dial=dialled),
+        moored.open_sse("http://peer.test/", policy=IMPATIENT, dial=dialled),
+    ):
+        async with opened as stream:
+            with pytest.raises(moored.StreamError) as caught:
+                await stream.receive()
+            assert caught.value.cause.status == 401
+            assert caught.value.cause.body == b"no"
+            assert trio.current_time() < 2.5
+
+
+IMPATIENT = moored.Policy(connect_timeout=1)

@@ -24,7 +24,7 @@ def fault_from_text(text: str) -> Fault:
     if text.startswith("{"):
         try:
             return fault_from_dict(json.loads(text))
-        except json.JSONDecodeError as exc:
+        except (json.JSONDecodeError, RecursionError) as exc:
             raise ScheduleError("fault", text, f"JSON ({exc})") from exc
     kind, _, rest = text.partition(":")
     data: dict[str, Any] = {"fault": kind.strip()}

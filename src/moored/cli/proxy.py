@@ -115,7 +115,7 @@ def _schedule(file: Path | None, specs: Sequence[str]) -> tuple[Fault, ...]:
             raise click.UsageError(f"--schedule: cannot read {file}: {exc.strerror}") from exc
         except ScheduleError as exc:
             raise click.UsageError(f"--schedule {file}: {exc}") from exc
-        except ValueError as exc:
+        except (ValueError, RecursionError) as exc:
             raise click.UsageError(f"--schedule: {file} is not JSON: {exc}") from exc
     for spec in specs:
         try:

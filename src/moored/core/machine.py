@@ -108,6 +108,7 @@ class Machine:
         self._requested_at: float | None = None
         self._opened_at: float | None = None
         self._heard_at = now
+        self._proved_at = now  # the last sign of life; `heard_at` begins anew after a pause of ours
         self._progress_at = now
         self._progressed = False
         self._advanced = False
@@ -270,7 +271,7 @@ class Machine:
         if self._opened_at is not None:
             up_for = now - self._opened_at
             if not isinstance(cause, Stalled):  # alive, and of no use
-                alive_for = self._heard_at - self._opened_at
+                alive_for = self._proved_at - self._opened_at
         if (self._progressed and up_for >= settings.reset_after) or alive_for >= settings.maximum:
             # Up for as long as the longest delay, it needs no delay to slow it down.
             self._retries = self._failures = 0
@@ -318,14 +319,14 @@ class Machine:
             case Progressed(advanced=advanced, repeatable=repeatable):
                 if not self._progressed and self._policy.reconnect.budget is not None:
                     self._policy.reconnect.budget.deposit(now)
-                self._heard_at = self._progress_at = now
+                self._heard_at = self._proved_at = self._progress_at = now
                 self._progressed = True
                 self._advanced = self._advanced or advanced
                 self._repeatable = repeatable
             case Heard():
-                self._heard_at = now
+                self._heard_at = self._proved_at = now
             case ServerRetry(seconds=seconds):
-                self._heard_at = now
+                self._heard_at = self._proved_at = now
                 self._server_retry = seconds
             case Blocked():
                 self._blocked = True
@@ -340,7 +341,7 @@ class Machine:
                 if self._first_timeout < math.inf:
                     self._deadline = max(self._deadline, now + self._first_timeout)
             case Connected():
-                self._opened_at = self._heard_at = now
+                self._opened_at = self._heard_at = self._proved_at = now
                 # The wait for a first message began when it was asked for.
                 self._progress_at = now if self._requested_at is None else self._requested_at
             case Quiet() | Woken() if self._state in (State.OPEN, State.HEARTBEATING):

@@ -84,7 +84,7 @@ def resume_position(text: str) -> int | None:
     """
     try:
         data = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(data, dict) or "resume" not in data:
         return None

@@ -7,9 +7,9 @@ keeps connections.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from http import HTTPStatus
-from urllib.parse import urlsplit
 
 import h11
 
@@ -41,8 +41,12 @@ def is_upgrade(request: h11.Request) -> bool:
 
 
 def path_of(request: h11.Request) -> str:
-    """The path of ``request``, without its query."""
-    return urlsplit(request.target.decode("ascii")).path
+    """The path of ``request``, without its query; of an absolute target too, however odd it is."""
+    target = re.split(r"[?#]", request.target.decode("ascii"), maxsplit=1)[0]
+    if target.startswith("/"):
+        return target
+    _, _, rest = target.partition("://")
+    return "/" + rest.partition("/")[2]
 
 
 def forwarded_request(request: h11.Request, authority: str, *, readable: bool) -> h11.Request:

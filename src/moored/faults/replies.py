@@ -75,7 +75,8 @@ class ChatRequest:
         """
         try:
             data = json.loads(body)
-        except ValueError:
+            json.dumps(data, ensure_ascii=False).encode()  # or a lone surrogate comes back to bite
+        except (ValueError, RecursionError):
             raise BadRequest("the request is not valid JSON") from None
         if not isinstance(data, dict):
             raise BadRequest("the request must be a JSON object")

@@ -50,6 +50,7 @@ class HttpConnection:
     def __init__(self, stream: trio.abc.Stream) -> None:
         self.stream = stream
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
+        self._head_only = False
 
     async def next_request(self) -> HttpRequest | None:
         """The next request with its body, or ``None`` when the client is done.
@@ -58,6 +59,8 @@ class HttpConnection:
         """
         try:
             return await self._read_request()
+        except ValueError:  # a target that is no URL
+            await self.respond(400, "bad request target\n", "text/plain")
         except h11.RemoteProtocolError as exc:
             if self._h11.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
                 await self.respond(exc.error_status_hint, f"{exc}\n", "text/plain")
@@ -80,6 +83,7 @@ class HttpConnection:
                 self._h11.receive_data(bytes(await self.stream.receive_some(_RECEIVE_BYTES)))
             elif isinstance(event, h11.Request):
                 head = event
+                self._head_only = event.method == b"HEAD"
             elif isinstance(event, h11.Data):
                 body += event.data
                 if len(body) > MAX_BODY_BYTES:
@@ -106,7 +110,8 @@ class HttpConnection:
             **(headers or {}),
         }
         head = self._h11.send(h11.Response(status_code=status, headers=list(fields.items())))
-        rest = self._h11.send(h11.Data(data=data)) if data else b""
+        has_body = data and not self._head_only
+        rest = self._h11.send(h11.Data(data=data)) if has_body else b""
         end = self._h11.send(h11.EndOfMessage())
         try:
             await self.stream.send_all((head or b"") + (rest or b"") + (end or b""))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 from typing import Any
 
 __all__ = [
     "check_callables",
+    "check_http2",
     "check_last_event_id",
     "check_method",
     "check_subprotocols",
@@ -23,6 +25,12 @@ def check_callables(**given: Any) -> None:
     for name, value in given.items():
         if value is not None and not callable(value):
             raise TypeError(f"{name} must be callable or None, not {value!r}")
+
+
+def check_http2() -> None:
+    """HTTP/2 needs a package that does not come with Moored."""
+    if importlib.util.find_spec("h2") is None:
+        raise ModuleNotFoundError("http2=True needs h2: install moored[http2]", name="h2")
 
 
 def check_method(method: Any) -> None:

@@ -16,12 +16,15 @@ from moored.core.policy import SSE_GET, SSE_POST, WEBSOCKET, OpenerDefaults, Pol
 from moored.core.sse import ServerSentEvent
 from moored.transports.base import Transport
 from moored.transports.dialing import Dial
+from moored.transports.http import OF_THE_FRAMING
 from moored.transports.sse import SseRequest, SseTransport, Terminator
 from moored.transports.target import HeaderSource, Target, UrlSource
 from moored.transports.websocket import WebSocketTransport
+from moored.transports.websocket_handshake import OF_THE_HANDSHAKE
 
 from .arguments import (
     check_callables,
+    check_http2,
     check_last_event_id,
     check_method,
     check_subprotocols,
@@ -94,7 +97,7 @@ def open_websocket(
     )
     check_subprotocols(subprotocols)
     transport = WebSocketTransport(
-        Target(url, ("ws", "wss"), headers),
+        Target(url, ("ws", "wss"), headers, OF_THE_HANDSHAKE),
         subprotocols=subprotocols,
         ssl_context=ssl_context,
         max_message_bytes=policy.max_message_bytes,
@@ -154,7 +157,8 @@ def open_sse(
         connection: servers exist that give several events one id.
     :param client: your own ``httpx.AsyncClient``, used as it is and never closed.  Its pool's
         limits apply then.  By default, every attempt has a connection of its own.
-    :param http2: whether to offer HTTP/2 over TLS (needs ``moored[http2]``).
+    :param http2: whether to offer HTTP/2 over TLS (needs ``moored[http2]``).  An ``ssl_context`` of
+        your own has to name it: ``context.set_alpn_protocols(["h2", "http/1.1"])``.
     :raises TypeError: when an argument is of a type that makes no sense.
     :raises ValueError: when the URL, a header or the body is not fit to be sent.
     """
@@ -163,11 +167,13 @@ def open_sse(
     check_last_event_id(last_event_id)
     check_terminator(terminator)
     body = request_body(json, content)
+    if http2:
+        check_http2()
     if method is None:
         method = "GET" if body is None else "POST"
     check_method(method)
     request = SseRequest(
-        Target(url, ("http", "https"), headers),
+        Target(url, ("http", "https"), headers, OF_THE_FRAMING),
         method=method.upper(),
         content=body,
         content_type="application/json" if json is not None else None,

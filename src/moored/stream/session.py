@@ -77,6 +77,7 @@ class Session(Generic[M]):
         self._supervisor = supervisor
         self._machine = supervisor.machine
         self._connection = connection
+        self.subprotocol: str | None = connection.subprotocol
         self._nursery: trio.Nursery | None = None
         self._alive = Timer()
         self._progress = Timer()
@@ -209,8 +210,8 @@ class Session(Generic[M]):
 
     async def _ping(self) -> None:
         try:
-            message = self._supervisor.ping_message()
-            if message is not None and self._connection.sends:
+            message = self._supervisor.ping_message() if self._connection.sends else None
+            if message is not None:
                 await self._connection.send(message)
             elif self._connection.pings:
                 await self._connection.ping()

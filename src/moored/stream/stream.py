@@ -48,6 +48,13 @@ class Stream(Generic[M]):
         return self._supervisor.machine.cause
 
     @property
+    def subprotocol(self) -> str | None:
+        """What the present connection speaks, of the WebSocket subprotocols that were offered;
+        ``None`` where there is no connection, or the server chose none."""
+        session = self._supervisor.session
+        return None if session is None else session.subprotocol
+
+    @property
     def position(self) -> Any:
         """The position after the last message that you took: the last event id on SSE, the last
         cursor on a WebSocket; ``None`` or ``""`` where there is none.

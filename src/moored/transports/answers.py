@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import trio
+
 from moored.core.backoff import retry_after_of
 from moored.core.causes import HandshakeRejected, RateLimited
 
-__all__ = ["MAX_BODY_BYTES", "REJECTION_BODY_TIMEOUT", "rejection"]
+__all__ = ["MAX_BODY_BYTES", "body_timeout", "rejection"]
 
 MAX_BODY_BYTES = 64 * 1024
 """How much of a rejection's body is kept."""
 
 REJECTION_BODY_TIMEOUT = 2.0
 """Seconds to wait for a rejection's body: the status is what counts, and some never end."""
+
+
+def body_timeout() -> float:
+    """The same within what is left of the attempt: the status must not be lost over its body."""
+    left = trio.current_effective_deadline() - trio.current_time()
+    return max(0.0, min(REJECTION_BODY_TIMEOUT, left / 2))
 
 
 def rejection(

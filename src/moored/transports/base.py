@@ -59,6 +59,8 @@ class Connection(Generic[M]):
     """Whether :meth:`send` works."""
     pings = False
     """Whether :meth:`ping` works.  Where it does not, a quiet peer is simply waited for."""
+    subprotocol: str | None = None
+    """What the two sides agreed to speak, where the transport has such a thing."""
 
     @property
     def cursor(self) -> Any:

@@ -50,8 +50,9 @@ async def dial(
     if ssl_context is None:
         return stream
     # HTTPS and WSS peers end without a TLS close_notify: what is complete, only their protocols
-    # can say.
-    tls = trio.SSLStream(stream, ssl_context, server_hostname=host, https_compatible=True)
+    # can say.  A name may end in a dot, a certificate's may not (RFC 6066, section 3).
+    name = host.removesuffix(".")
+    tls = trio.SSLStream(stream, ssl_context, server_hostname=name, https_compatible=True)
     try:
         await tls.do_handshake()
     except (trio.BrokenResourceError, ssl.SSLError, OSError) as exc:

@@ -15,7 +15,7 @@ import trio
 from moored.core.causes import AbnormalClosure, Cause, ConnectFailed, ProtocolViolation
 from moored.errors import HookFailed
 
-from .answers import MAX_BODY_BYTES, REJECTION_BODY_TIMEOUT
+from .answers import MAX_BODY_BYTES, body_timeout
 from .base import ConnectionEnded
 from .http import OneConnectionTransport, chain
 
@@ -99,7 +99,7 @@ class Exchange:
     async def read_body(self) -> bytes:
         """The first 64 KiB of the body, or as much as comes in time."""
         body = b""
-        with trio.move_on_after(REJECTION_BODY_TIMEOUT):
+        with trio.move_on_after(body_timeout()):
             while len(body) < MAX_BODY_BYTES:
                 try:
                     chunk = await self.next_chunk()

@@ -17,7 +17,10 @@ import trio
 
 from .dialing import Dial, default_ssl_context, dial
 
-__all__ = ["OneConnectionTransport", "chain"]
+__all__ = ["OF_THE_FRAMING", "OneConnectionTransport", "chain"]
+
+OF_THE_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
+"""The headers that say where a request ends, which are not the user's to set."""
 
 
 class _NetworkStream(httpcore.AsyncNetworkStream):

@@ -43,6 +43,10 @@ recognises the last event, which is."""
 
 MEDIA_TYPE = "text/event-stream"
 
+MAX_ID_BYTES = 4096
+"""A longer id is not sent back: servers take 8 KiB for all headers together (Apache, nginx), and
+their refusal would end the stream.  The stream reports a gap then."""
+
 
 @attrs.frozen
 class SseRequest:
@@ -306,7 +310,8 @@ class SseConnection(Connection[ServerSentEvent]):
         try:
             data = self._content.take()
         except zlib.error as exc:
-            raise ConnectionEnded(AbnormalClosure(exception=exc)) from exc
+            detail = f"the body is not what its content coding says ({exc})"
+            raise ConnectionEnded(ProtocolViolation(detail, exc)) from exc
         retry = self._decoder.retry
         try:
             events = self._decoder.feed(data)
@@ -360,10 +365,12 @@ class SseConnection(Connection[ServerSentEvent]):
 
 
 def _header_value(cursor: Any) -> bytes | None:
-    """The cursor as it goes over the wire: UTF-8, or ``None`` where it cannot stand in a header."""
+    """The cursor as it goes over the wire: UTF-8, or ``None`` where it cannot stand in a header.
+
+    Without white space around it, as browsers send it (Fetch, "normalize"): no server would see it.
+    """
     if not cursor or not isinstance(cursor, str):
         return None
-    raw = cursor.encode("utf-8", "replace")
-    if any(byte < 0x20 or byte == 0x7F for byte in raw) or raw != raw.strip(b" \t"):
-        return None
-    return raw
+    raw = cursor.encode("utf-8", "replace").strip(b" \t")
+    unfit = any((byte < 0x20 and byte != 0x09) or byte == 0x7F for byte in raw)
+    return None if unfit or len(raw) > MAX_ID_BYTES else raw or None

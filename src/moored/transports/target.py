@@ -47,19 +47,21 @@ class Target:
         first after every sound connection; or a callable, also an async one, that gives one.
     :param schemes: the schemes that are accepted.
     :param headers: pairs or a mapping; or a callable, also an async one, that gives them.
+    :param reserved: headers that the protocol sets itself, in lower case.
     :raises ValueError: when a URL or a header is not fit to be sent.
     """
 
     url: UrlSource = attrs.field(repr=False)
     schemes: tuple[str, ...]
     headers: HeaderSource = attrs.field(default=None, repr=False)
+    reserved: frozenset[bytes] = frozenset()
 
     def __attrs_post_init__(self) -> None:
         if not callable(self.url):
             for each in self._urls(self.url):
                 _parse(each, self.schemes)
         if self.headers is not None and not callable(self.headers):
-            _raw(self.headers)
+            _raw(self.headers, self.reserved)
 
     @staticmethod
     def _urls(url: str | Sequence[str]) -> Sequence[str]:
@@ -93,10 +95,10 @@ class Target:
         if self.headers is None:
             return url, []
         if not callable(self.headers):
-            return url, _raw(self.headers)
+            return url, _raw(self.headers, self.reserved)
         values = await _call_credentials("headers", self.headers)
         try:
-            return url, _raw(values)
+            return url, _raw(values, self.reserved)
         except (TypeError, ValueError) as exc:
             raise HookFailed("headers") from exc
 
@@ -163,13 +165,15 @@ def _parse(text: str, schemes: tuple[str, ...]) -> httpx.URL:
     return url.copy_with(fragment=None)
 
 
-def _raw(headers: HeaderValues) -> RawHeaders:
+def _raw(headers: HeaderValues, reserved: frozenset[bytes]) -> RawHeaders:
     if isinstance(headers, Mapping):
         headers = cast("Mapping[str, str]", headers).items()
     raw: RawHeaders = []
     for name, value in _pairs(headers):
         if not _NAME.match(name):
             raise ValueError(f"headers has a name that is no HTTP token: {name!r}")
+        if name.lower() in reserved:
+            raise ValueError(f"headers has {name.decode()!r}, which the protocol sets itself")
         if _FORBIDDEN_IN_VALUE.search(value):
             raise ValueError(f"headers has a control character in the value of {name!r}")
         raw.append((name, value.strip(b" \t")))

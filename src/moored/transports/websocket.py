@@ -76,7 +76,7 @@ class WebSocketTransport(Transport[str | bytes]):
         port = url.port or (443 if secure else 80)
         stream = await dial(url.host, port, ssl_context=context, open_stream=self._open_stream)
         try:
-            protocol, recent = await shake_hands(
+            protocol, subprotocol, recent = await shake_hands(
                 stream,
                 url,
                 headers,
@@ -86,9 +86,11 @@ class WebSocketTransport(Transport[str | bytes]):
         except BaseException:
             await trio.aclose_forcefully(stream)
             raise
-        return WebSocketConnection(
+        connection = WebSocketConnection(
             stream, protocol, max_message_bytes=self._max_message_bytes, recent=recent
         )
+        connection.subprotocol = subprotocol
+        return connection
 
 
 class WebSocketConnection(Connection[str | bytes]):
