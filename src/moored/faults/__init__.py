@@ -8,6 +8,12 @@ The proxy stands between any client and any server::
     proxy.injected  # what really happened, and when
 """
 
+from moored.faults.blocking import (
+    BlockingProxy,
+    BlockingServer,
+    open_blocking_proxy,
+    open_blocking_server,
+)
 from moored.faults.chance import random_schedule
 from moored.faults.notation import fault_from_dict, fault_to_dict, schedule_from, schedule_to_data
 from moored.faults.proxy import Proxy, open_proxy
@@ -16,6 +22,8 @@ from moored.faults.schedule import Cut, Fault, Refuse, ScheduleError, Stall
 from moored.faults.server import ServedRequest, Server, open_server
 
 __all__ = [
+    "BlockingProxy",
+    "BlockingServer",
     "ConnectionRecord",
     "Cut",
     "Fault",
@@ -28,6 +36,8 @@ __all__ = [
     "Stall",
     "fault_from_dict",
     "fault_to_dict",
+    "open_blocking_proxy",
+    "open_blocking_server",
     "open_proxy",
     "open_server",
     "random_schedule",

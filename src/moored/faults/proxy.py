@@ -58,6 +58,7 @@ class Proxy:
         self._record = Record()
         self._links: dict[int, Link] = {}
         self._count = 0
+        self._started: float | None = None
         self._address: tuple[str, int] | None = None
 
     # Where it is.
@@ -94,6 +95,19 @@ class Proxy:
         return self._address
 
     # What it did.
+
+    @property
+    def started(self) -> float | None:
+        """When it began to listen, or was given its first connection, by Trio's clock.
+
+        ``None`` before that.
+        """
+        return self._started
+
+    @property
+    def seed(self) -> int:
+        """The seed."""
+        return self._seed
 
     @property
     def injected(self) -> tuple[Injected, ...]:
@@ -174,6 +188,8 @@ class Proxy:
         await self._serve(self._admit(stream, connect_upstream or self._connect))
 
     def _admit(self, stream: trio.abc.Stream, connect: ConnectUpstream) -> Link:
+        if self._started is None:
+            self._started = trio.current_time()
         self._count += 1
         number = self._count
         link = self._links[number] = Link(
@@ -254,6 +270,7 @@ async def open_proxy(
     async with background() as nursery:
         listener, bound_port = await listen(host, port)
         proxy._address = (host, bound_port)
+        proxy._started = trio.current_time()
         admission = _Admission(listener, proxy)
         nursery.start_soon(trio.serve_listeners, admission.serve, [admission])
         yield proxy

@@ -1,0 +1,69 @@
+"""The proxy and the server in threads, for callers without Trio."""
+
+import socket
+import threading
+
+import httpx
+import pytest
+
+from moored.faults import Refuse, ScheduleError, open_blocking_proxy, open_blocking_server
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_stays():
+    before = threading.active_count()
+    yield
+    assert threading.active_count() == before
+
+
+def test_what_it_did_can_be_read_after_its_end():
+    with open_blocking_server() as server, open_blocking_proxy(server.ws_url) as proxy:
+        assert proxy.url == proxy.ws_url == f"ws://127.0.0.1:{proxy.port}"
+        assert httpx.get(proxy.http_url + "/feed?count=1").status_code == 200
+        server.wait_until(lambda: server.requests[0].complete)
+    assert [connection.outcome for connection in proxy.connections] == ["complete"]
+    assert proxy.connections[0].accepted >= proxy.started
+    assert (proxy.injected, proxy.injected_counts, proxy.connection_count) == ((), {}, 1)
+    assert [request.path for request in server.requests] == ["/feed"]
+    with pytest.raises(RuntimeError, match="its block has ended"):
+        proxy.wait_until(lambda: True)
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
+def test_what_the_block_raises_comes_out_as_it_is(error):
+    with pytest.raises(error) as caught, open_blocking_proxy("http://127.0.0.1:1") as proxy:
+        raise error
+    assert caught.value.__context__ is None
+    assert proxy.connections == ()
+
+
+def test_an_address_that_cannot_be_had_and_a_schedule_that_is_wrong():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        opening = open_blocking_server(port=taken.getsockname()[1])
+        with pytest.raises(OSError, match="in use"), opening:
+            pass
+    with (
+        pytest.raises(ScheduleError, match="times must be"),
+        open_blocking_proxy("http://x", schedule=[{"fault": "refuse", "times": 0}]),
+    ):
+        pass
+
+
+def test_many_threads_may_ask_at_once():
+    answers = []
+
+    def ask():
+        with httpx.Client(verify=False) as client:
+            answers.append(client.get(proxy.url).status_code)
+        answers.append(proxy.injected_counts["refuse"])
+
+    with open_blocking_proxy("http://127.0.0.1:1", schedule=[Refuse(status=418)], seed=7) as proxy:
+        assert proxy.seed == 7
+        assert proxy.schedule == (Refuse(status=418),)
+        threads = [threading.Thread(target=ask) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(5)
+    assert answers.count(418) == 8
+    assert max(count for count in answers if count != 418) == 8
