@@ -32,7 +32,7 @@ class Plan:
 
 @attrs.frozen
 class _Arguments:
-    rates: Mapping[str, float] | None = None
+    rates: Any = None
     seed: int | None = None
     upstream: Any = None
 
@@ -56,7 +56,9 @@ def read(item: pytest.Item, seed: int) -> Plan:
     try:
         schedule = schedule_from(_listed(mark.args))
         if arguments.rates is not None:
-            schedule += _random(arguments.rates, seed)
+            if not isinstance(arguments.rates, Mapping):
+                raise ScheduleError("rates", arguments.rates, "a dict: kind of fault, and share")
+            schedule += random_schedule(seed, rates=arguments.rates)
         upstream = url_of(arguments.upstream)
         if upstream is not None:
             Upstream.parse(upstream)
@@ -70,16 +72,6 @@ def _listed(faults: tuple[Any, ...]) -> tuple[Any, ...]:
     if len(faults) == 1 and isinstance(faults[0], list | tuple):
         return tuple(faults[0])
     return faults
-
-
-def _random(rates: Any, seed: int) -> tuple[Fault, ...]:
-    if not isinstance(rates, Mapping) or not rates.keys() <= _NO_RATES.keys():
-        bound = "a dict with rates of " + ", ".join(map(repr, _NO_RATES))
-        raise ScheduleError("rates", rates, bound)
-    return random_schedule(seed, **{**_NO_RATES, **rates})
-
-
-_NO_RATES: dict[str, float] = {"cut": 0.0, "stall": 0.0, "refuse": 0.0}
 
 
 def url_of(upstream: Any) -> str | None:

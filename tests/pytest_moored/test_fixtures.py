@@ -231,10 +231,8 @@ def test_that_of_its_parameters(blocking_fault_proxy, status):
         ("seed='x'", "seed must be an integer, not 'x'"),
         ("seed=True", "seed must be an integer, not True"),
         ("rates={'cut': 2}", "cut must be a number from 0 to 1, not 2"),
-        (
-            "rates={'cat': 1}",
-            "rates must be a dict with rates of 'cut', 'stall', 'refuse', not {'cat': 1}",
-        ),
+        ("rates=[1]", "rates must be a dict: kind of fault, and share, not [1]"),
+        ("rates={'cut': 0.6, 'stall': 0.5}", "cut + stall must be at most 1, not 1.1"),
         (
             "upstream='ftp://x'",
             "the upstream's scheme must be one of http, ws, https, wss, not 'ftp'",

@@ -15,9 +15,11 @@ from moored.faults.blocking import (
     open_blocking_server,
 )
 from moored.faults.chance import random_schedule
+from moored.faults.files import ScheduleFileError, load_schedule
 from moored.faults.notation import fault_from_dict, fault_to_dict, schedule_from, schedule_to_data
 from moored.faults.proxy import Proxy, open_proxy
 from moored.faults.record import ConnectionRecord, Injected
+from moored.faults.recording import recording_of, schedule_from_recording
 from moored.faults.schedule import Cut, Fault, Refuse, ScheduleError, Stall
 from moored.faults.server import ServedRequest, Server, open_server
 
@@ -31,16 +33,20 @@ __all__ = [
     "Proxy",
     "Refuse",
     "ScheduleError",
+    "ScheduleFileError",
     "ServedRequest",
     "Server",
     "Stall",
     "fault_from_dict",
     "fault_to_dict",
+    "load_schedule",
     "open_blocking_proxy",
     "open_blocking_server",
     "open_proxy",
     "open_server",
     "random_schedule",
+    "recording_of",
     "schedule_from",
+    "schedule_from_recording",
     "schedule_to_data",
 ]

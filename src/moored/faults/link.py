@@ -183,7 +183,17 @@ class Link:
 
     def _inject(self, fault: Fault, detail: str) -> None:
         now = trio.current_time()
-        self._record.inject(Injected(fault, self.number, now, detail, self._path))
+        injected = Injected(
+            fault=fault,
+            connection=self.number,
+            time=now,
+            detail=detail,
+            path=self._path,
+            messages=self.aim.messages,
+            bytes=self.aim.bytes,
+            seconds=now - self._accepted,
+        )
+        self._record.inject(injected)
 
     async def _serve(self) -> Ending:
         """Relay until the end, or until a fault; then do what the fault says."""

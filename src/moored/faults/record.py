@@ -35,6 +35,9 @@ class Injected:
     :ivar time: when, by Trio's clock (:func:`trio.current_time`), in seconds.
     :ivar detail: where it struck, in words, such as ``"after 3 messages, 120 bytes"``.
     :ivar path: the path of the request, without its query; ``""`` before there was one.
+    :ivar messages: messages that had passed to the client whole.
+    :ivar bytes: payload bytes that had passed to the client.
+    :ivar seconds: how long ago the connection had been accepted.
     """
 
     fault: Fault
@@ -42,6 +45,9 @@ class Injected:
     time: float
     detail: str
     path: str = ""
+    messages: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
 
 
 @attrs.frozen
