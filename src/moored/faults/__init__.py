@@ -39,6 +39,7 @@ from moored.faults.catalogue.websocket import (
 )
 from moored.faults.chance import random_schedule
 from moored.faults.files import ScheduleFileError, load_schedule
+from moored.faults.json_schema import schedule_json_schema
 from moored.faults.notation import fault_from_dict, fault_to_dict, schedule_from, schedule_to_data
 from moored.faults.proxy import Proxy, open_proxy
 from moored.faults.record import ConnectionRecord, Injected
@@ -92,5 +93,6 @@ __all__ = [
     "recording_of",
     "schedule_from",
     "schedule_from_recording",
+    "schedule_json_schema",
     "schedule_to_data",
 ]

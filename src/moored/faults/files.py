@@ -41,7 +41,7 @@ def load_schedule(file: str | os.PathLike[str]) -> tuple[Fault, ...]:
 
     It holds a list of faults, as :func:`~moored.faults.fault_from_dict` takes them, or an object
     with that list as ``"faults"``, or a recording (see :func:`~moored.faults.recording_of`), which
-    becomes the schedule that repeats it.  The page about commands has examples.
+    becomes the schedule that repeats it.  :func:`~moored.faults.schedule_json_schema` describes it.
 
     :raises ScheduleFileError: for anything that is wrong in it.
     :raises OSError: when it cannot be read.

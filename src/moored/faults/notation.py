@@ -12,7 +12,13 @@ import attrs
 
 from moored.faults.schedule import KINDS, Fault, ScheduleError
 
-__all__ = ["fault_from_dict", "fault_to_dict", "schedule_from", "schedule_to_data"]
+__all__ = [
+    "fault_from_dict",
+    "fault_to_dict",
+    "plain_value",
+    "schedule_from",
+    "schedule_to_data",
+]
 
 
 def schedule_from(schedule: Iterable[Fault | Mapping[str, Any]]) -> tuple[Fault, ...]:
@@ -50,7 +56,7 @@ def fault_from_dict(data: Mapping[str, Any]) -> Fault:
     """
     if not isinstance(data, Mapping):
         raise ScheduleError("fault", data, "a fault or a mapping")
-    fields = dict(data)
+    fields = {name: _whole(value) for name, value in data.items()}
     name = fields.pop("fault", None)
     kind = KINDS.get(name) if isinstance(name, str) else None
     if kind is None:
@@ -72,13 +78,25 @@ def fault_to_dict(fault: Fault) -> dict[str, Any]:
     data: dict[str, Any] = {"fault": fault.kind}
     for field in attrs.fields(type(fault)):
         value = getattr(fault, field.name)
-        if value == field.default or value is None:
+        if value == field.default:
             continue
-        data[field.name] = _plain(value)
+        data[field.name] = plain_value(value)
     return data
 
 
-def _plain(value: object) -> object:
+def _whole(value: Any) -> Any:
+    """Numbers such as 3.0 as integers, which to JSON they are."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _whole(item) for key, item in value.items()}
+    return value
+
+
+def plain_value(value: object) -> object:
+    """The value of a field as JSON can hold it, and as :func:`fault_from_dict` takes it."""
     if isinstance(value, range):
         first: dict[str, int] = {"from": value.start}
         return first if value.stop >= sys.maxsize else {**first, "to": value.stop - 1}

@@ -6,15 +6,8 @@ from typing import ClassVar, Literal, TypeAlias
 
 import attrs
 
-from moored.faults.catalogue.checks import (
-    Numbers,
-    ScheduleError,
-    attempts,
-    check_integer,
-    check_number,
-    connections,
-    contains,
-)
+from moored.faults.catalogue.checks import Numbers, attempts, connections, contains
+from moored.faults.catalogue.validators import NUMBER, NUMBERS, PATH, Number, Schema
 
 __all__ = ["Direction", "Fault", "Payload"]
 
@@ -44,24 +37,24 @@ class Fault:
     payloads: ClassVar[tuple[Payload, ...]] = ("websocket", "sse", "http")
     """On what it can take effect; anything else passes as it is."""
 
-    connection: Numbers = attrs.field(default=None, converter=connections)
-    attempt: Numbers = attrs.field(default=None, converter=attempts)
-    times: int | None = None
-    path: str | None = None
-    probability: float = 1.0
+    rules: ClassVar[tuple[Schema, ...]] = ()
+    """What JSON Schema says of fields together, for the kinds below this class as well."""
+
+    connection: Numbers = attrs.field(
+        default=None, converter=connections, metadata={"schema": NUMBERS}
+    )
+    attempt: Numbers = attrs.field(default=None, converter=attempts, metadata={"schema": NUMBERS})
+    times: int | None = attrs.field(default=None, validator=NUMBER)
+    path: str | None = attrs.field(default=None, validator=PATH)
+    probability: float = attrs.field(default=1.0, validator=Number(maximum=1))
 
     def __attrs_post_init__(self) -> None:
         if not self.kind:
             raise TypeError("Fault is what the kinds have in common: use one of them")
-        if self.times is not None:
-            check_integer("times", self.times, minimum=1)
-        if self.path is not None and not (isinstance(self.path, str) and self.path[:1] == "/"):
-            raise ScheduleError("path", self.path, "text that begins with '/'")
-        check_number("probability", self.probability, maximum=1)
         self._check()
 
     def _check(self) -> None:
-        """Raise :class:`ScheduleError` if a field of this kind is wrong."""
+        """Raise :class:`~moored.faults.ScheduleError` if the fields do not go together."""
 
     def __repr__(self) -> str:
         # Only what was set: a fault has many fields, and most of them say nothing.

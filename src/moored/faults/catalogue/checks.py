@@ -108,7 +108,7 @@ def check_integer(field: str, value: object, *, minimum: int, maximum: float = m
 def check_number(field: str, value: object, *, maximum: float = math.inf) -> None:
     """A finite number from 0."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if number and 0 <= value <= maximum and value < math.inf:  # type: ignore[operator]
+    if number and 0 <= value <= min(maximum, sys.float_info.max):  # type: ignore[operator]
         return  # NaN does not get here: it compares false.
     bound = "a finite number of at least 0"
     if maximum != math.inf:

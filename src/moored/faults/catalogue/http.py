@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import attrs
 
@@ -10,22 +10,38 @@ from moored.faults.catalogue.base import Fault, Payload
 from moored.faults.catalogue.checks import (
     ScheduleError,
     check_choice,
-    check_integer,
     check_number,
     check_printable,
+    check_text,
+)
+from moored.faults.catalogue.validators import (
+    BODY,
+    HEADERS,
+    NUMBER,
+    PRINTABLE,
+    SECONDS,
+    Integer,
+    NumberOr,
+    Schema,
+    one_of,
 )
 
 __all__ = ["ContentType", "GzipCut", "Headers", "Refuse", "SlowHead"]
 
 Headers: TypeAlias = tuple[tuple[str, str], ...]
 
+_BODILESS = (204, 304)
+_LAST_DATE = 10**10  # in seconds from now: an HTTP date has a year of four digits
 _RESERVED_HEADERS = {"connection", "content-length", "transfer-encoding"}
 
 
 def _headers(value: object) -> Headers:
-    pairs = value.items() if isinstance(value, dict) else value
+    pairs: Any = value.items() if isinstance(value, dict) else value
     try:
-        headers = tuple((name, text) for name, text in pairs)  # type: ignore[attr-defined]
+        # Text can be taken apart, too.
+        if isinstance(pairs, str) or any(isinstance(pair, str) for pair in pairs):
+            raise TypeError
+        headers = tuple((name, text) for name, text in pairs)
     except (TypeError, ValueError):
         raise ScheduleError("headers", value, "a dict, or pairs of name and value") from None
     for name, text in headers:
@@ -40,6 +56,7 @@ def _headers(value: object) -> Headers:
 
 def _body(value: object) -> bytes:
     if isinstance(value, str):
+        check_text("body", value, lines=True)
         return value.encode()
     if isinstance(value, bytes):
         return value
@@ -65,28 +82,35 @@ class Refuse(Fault):
     """
 
     kind: ClassVar[str] = "refuse"
+    rules: ClassVar[tuple[Schema, ...]] = (
+        {
+            "if": one_of("status", _BODILESS),
+            "then": {"properties": {"body": {"enum": ["", {"base64": ""}]}}},
+        },
+        {
+            "if": one_of("retry_after_as", ["date"]),
+            "then": {
+                "required": ["retry_after"],
+                "properties": {"retry_after": {"type": "number", "maximum": _LAST_DATE}},
+            },
+        },
+    )
 
-    status: int = 429
-    retry_after: float | str | None = None
+    status: int = attrs.field(default=429, validator=Integer(200, 599))
+    retry_after: float | str | None = attrs.field(default=None, validator=NumberOr(PRINTABLE))
     retry_after_as: Literal["seconds", "date"] = "seconds"
-    headers: Headers = attrs.field(default=(), converter=_headers)
-    body: bytes = attrs.field(default=b"", converter=_body)
+    headers: Headers = attrs.field(default=(), converter=_headers, metadata={"schema": HEADERS})
+    body: bytes = attrs.field(default=b"", converter=_body, metadata={"schema": BODY})
 
     def _check(self) -> None:
-        check_integer("status", self.status, minimum=200, maximum=599)
-        if self.body and self.status in (204, 304):
+        if self.body and self.status in _BODILESS:
             raise ScheduleError("body", self.body, f"empty with status {self.status}")
         check_choice("retry_after_as", self.retry_after_as, ("seconds", "date"))
-        as_date = self.retry_after_as == "date"
-        if as_date and not isinstance(self.retry_after, int | float):
-            raise ScheduleError("retry_after", self.retry_after, "a number, to be sent as a date")
-        if isinstance(self.retry_after, str):
-            check_printable("retry_after", self.retry_after)
-        elif as_date:
-            # A year of four digits is all that an HTTP date has.
-            check_number("retry_after", self.retry_after, maximum=10**10)
-        elif self.retry_after is not None:
-            check_number("retry_after", self.retry_after)
+        if self.retry_after_as == "date":
+            if not isinstance(self.retry_after, int | float):
+                bound = "a number, to be sent as a date"
+                raise ScheduleError("retry_after", self.retry_after, bound)
+            check_number("retry_after", self.retry_after, maximum=_LAST_DATE)
 
 
 @attrs.frozen(kw_only=True, repr=False)
@@ -101,10 +125,7 @@ class SlowHead(Fault):
 
     kind: ClassVar[str] = "slow_head"
 
-    seconds: float = 1.0
-
-    def _check(self) -> None:
-        check_number("seconds", self.seconds)
+    seconds: float = attrs.field(default=1.0, validator=SECONDS)
 
 
 @attrs.frozen(kw_only=True, repr=False)
@@ -120,10 +141,7 @@ class ContentType(Fault):
     kind: ClassVar[str] = "content_type"
     payloads: ClassVar[tuple[Payload, ...]] = ("sse", "http")
 
-    content_type: str = "text/html"
-
-    def _check(self) -> None:
-        check_printable("content_type", self.content_type)
+    content_type: str = attrs.field(default="text/html", validator=PRINTABLE)
 
 
 @attrs.frozen(kw_only=True, repr=False)
@@ -141,8 +159,4 @@ class GzipCut(Fault):
     kind: ClassVar[str] = "gzip_cut"
     payloads: ClassVar[tuple[Payload, ...]] = ("sse", "http")
 
-    message: int | None = None
-
-    def _check(self) -> None:
-        if self.message is not None:
-            check_integer("message", self.message, minimum=1)
+    message: int | None = attrs.field(default=None, validator=NUMBER)

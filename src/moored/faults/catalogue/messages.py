@@ -14,11 +14,20 @@ from moored.faults.catalogue.checks import (
     ScheduleError,
     check_choice,
     check_integer,
-    check_number,
-    check_text,
     contains,
     last_of,
     messages,
+)
+from moored.faults.catalogue.validators import (
+    COUNT,
+    LINE,
+    NUMBERS,
+    SECONDS,
+    Integer,
+    NumberOr,
+    Schema,
+    Text,
+    one_of,
 )
 from moored.faults.message_formats import FrameFormat, MessageFormat
 from moored.faults.raw_frames import KEY, TEXT, frame_header
@@ -69,16 +78,12 @@ class MessageEdit(Fault):
 
     payloads: ClassVar[tuple[Payload, ...]] = ("websocket", "sse")
 
-    message: Numbers = attrs.field(default=None, converter=messages)
-    after_bytes: int | None = None
-    after_seconds: float | None = None
+    message: Numbers = attrs.field(default=None, converter=messages, metadata={"schema": NUMBERS})
+    after_bytes: int | None = attrs.field(default=None, validator=COUNT)
+    after_seconds: float | None = attrs.field(default=None, validator=SECONDS)
     direction: Direction = "to_client"
 
     def _check(self) -> None:
-        if self.after_bytes is not None:
-            check_integer("after_bytes", self.after_bytes, minimum=0)
-        if self.after_seconds is not None:
-            check_number("after_seconds", self.after_seconds)
         check_choice("direction", self.direction, get_args(Direction))
         if self.direction == "to_server" and "websocket" not in self.payloads:
             raise ScheduleError("direction", self.direction, "'to_client' for events")
@@ -111,11 +116,7 @@ class Duplicate(MessageEdit):
 
     kind: ClassVar[str] = "duplicate"
 
-    copies: int = 1
-
-    def _check(self) -> None:
-        check_integer("copies", self.copies, minimum=1, maximum=1000)
-        super()._check()
+    copies: int = attrs.field(default=1, validator=Integer(1, 1000))
 
     def edit(self, message: bytes, form: MessageFormat) -> Sequence[Piece]:
         """The message and its copies."""
@@ -204,18 +205,9 @@ class Insert(MessageEdit):
 
     kind: ClassVar[str] = "insert"
 
-    data: str = "inserted"
-    event: str = ""
-    id: str | None = None
-
-    def _check(self) -> None:
-        check_text("data", self.data, lines=True)
-        if "\r" in self.data:
-            raise ScheduleError("data", self.data, "text whose lines end with \\n")
-        check_text("event", self.event)
-        if self.id is not None:
-            check_text("id", self.id)
-        super()._check()
+    data: str = attrs.field(default="inserted", validator=Text(returns=False))
+    event: str = attrs.field(default="", validator=LINE)
+    id: str | None = attrs.field(default=None, validator=LINE)
 
     def edit(self, message: bytes, form: MessageFormat) -> Sequence[Piece]:
         """The new message, and the old one."""
@@ -244,13 +236,13 @@ class ErrorEvent(MessageEdit):
     kind: ClassVar[str] = "error_event"
 
     shape: Literal["named", "unnamed"] = "named"
-    type: str = "server_error"
-    text: str = "The server had an error while processing your request"
+    type: str = attrs.field(default="server_error", validator=Text())
+    text: str = attrs.field(
+        default="The server had an error while processing your request", validator=Text()
+    )
 
     def _check(self) -> None:
         check_choice("shape", self.shape, ("named", "unnamed"))
-        check_text("type", self.type, lines=True)
-        check_text("text", self.text, lines=True)
         super()._check()
 
     def edit(self, message: bytes, form: MessageFormat) -> Sequence[Piece]:
@@ -279,15 +271,9 @@ class RetryField(MessageEdit):
 
     kind: ClassVar[str] = "retry_field"
     payloads: ClassVar[tuple[Payload, ...]] = ("sse",)
+    rules: ClassVar[tuple[Schema, ...]] = ({"properties": {"direction": {"const": "to_client"}}},)
 
-    retry: int | str = 0
-
-    def _check(self) -> None:
-        if isinstance(self.retry, str):
-            check_text("retry", self.retry)
-        else:
-            check_integer("retry", self.retry, minimum=0)
-        super()._check()
+    retry: int | str = attrs.field(default=0, validator=NumberOr(LINE, COUNT))
 
     def edit(self, message: bytes, form: MessageFormat) -> Sequence[Piece]:
         """The field, and the message."""
@@ -306,14 +292,20 @@ class Oversized(MessageEdit):
     """
 
     kind: ClassVar[str] = "oversized"
+    rules: ClassVar[tuple[Schema, ...]] = (
+        {
+            "if": {"not": one_of("payload", ["missing"])},
+            "then": {"properties": {"size": {"maximum": _MAX_SENT_BYTES}}},
+        },
+    )
 
-    size: int = 16 * 1024 * 1024
+    size: int = attrs.field(default=16 * 1024 * 1024, validator=Integer(1, 2**63 - 1))
     payload: Literal["sent", "missing"] = "sent"
 
     def _check(self) -> None:
         check_choice("payload", self.payload, ("sent", "missing"))
-        most = _MAX_SENT_BYTES if self.payload == "sent" else 2**63 - 1
-        check_integer("size", self.size, minimum=1, maximum=most)
+        if self.payload == "sent":
+            check_integer("size", self.size, minimum=1, maximum=_MAX_SENT_BYTES)
         super()._check()
 
     def edit(self, message: bytes, form: MessageFormat) -> Sequence[Piece] | None:

@@ -7,12 +7,18 @@ from typing import ClassVar, Literal, TypeAlias, get_args
 import attrs
 
 from moored.faults.catalogue.base import Direction, Fault, Payload
-from moored.faults.catalogue.checks import (
-    ScheduleError,
-    check_choice,
-    check_integer,
-    check_number,
-    check_text,
+from moored.faults.catalogue.checks import ScheduleError, check_choice
+from moored.faults.catalogue.validators import (
+    COUNT,
+    LINE,
+    NUMBER,
+    SECONDS,
+    Integer,
+    Number,
+    Schema,
+    Text,
+    given,
+    one_of,
 )
 
 __all__ = ["MESSAGE_PLACES", "CloseFrame", "CommentsOnly", "Cut", "Moment", "Place", "Stall"]
@@ -51,7 +57,10 @@ Place: TypeAlias = Literal[
 MESSAGE_PLACES = ("inside_chunk", "inside_message", "inside_character", "between_fragments")
 """The places that are in message n."""
 
+_MOMENTS = ("after_messages", "after_bytes", "after_seconds", "at")
+_SERVER_PLACES = ("inside_message", "inside_character", "between_fragments")
 _DONE_PLACES = ("before_done", "after_done")
+_CLOSE_PLACES = ("after_head", "between_fragments", *_DONE_PLACES)
 _INSIDE_A_FRAME = ("inside_message", "inside_character")
 _MAX_REASON_BYTES = 123
 
@@ -60,41 +69,43 @@ _MAX_REASON_BYTES = 123
 class Moment(Fault):
     """A fault that comes at one moment of a connection: one of the first four fields, exactly."""
 
-    after_messages: int | None = None
-    after_bytes: int | None = None
-    after_seconds: float | None = None
+    rules: ClassVar[tuple[Schema, ...]] = (
+        {"oneOf": [given(field) for field in _MOMENTS]},
+        {"if": given("message"), "then": one_of("at", MESSAGE_PLACES)},
+        {
+            "if": one_of("direction", ["to_server"]),
+            "then": {
+                "not": given("after_seconds"),
+                "properties": {"at": {"enum": [None, *_SERVER_PLACES]}},
+            },
+        },
+    )
+
+    after_messages: int | None = attrs.field(default=None, validator=COUNT)
+    after_bytes: int | None = attrs.field(default=None, validator=COUNT)
+    after_seconds: float | None = attrs.field(default=None, validator=SECONDS)
     at: Place | None = None
-    message: int | None = None
+    message: int | None = attrs.field(default=None, validator=NUMBER)
     direction: Direction = "to_client"
 
     def _check(self) -> None:
-        fields = ("after_messages", "after_bytes", "after_seconds", "at")
-        given = [name for name in fields if getattr(self, name) is not None]
-        if len(given) != 1:
+        named = [name for name in _MOMENTS if getattr(self, name) is not None]
+        if len(named) != 1:
             raise ScheduleError(
-                "/".join(given or fields),
-                tuple(getattr(self, name) for name in given) or None,
+                "/".join(named or _MOMENTS),
+                tuple(getattr(self, name) for name in named) or None,
                 "given, one of the four exactly",
             )
-        if self.after_messages is not None:
-            check_integer("after_messages", self.after_messages, minimum=0)
-        if self.after_bytes is not None:
-            check_integer("after_bytes", self.after_bytes, minimum=0)
-        if self.after_seconds is not None:
-            check_number("after_seconds", self.after_seconds)
         check_choice("direction", self.direction, get_args(Direction))
         self._check_place()
 
     def _check_place(self) -> None:
         if self.at is not None:
             check_choice("at", self.at, get_args(Place))
-        if self.message is not None:
-            check_integer("message", self.message, minimum=1)
-            if self.at not in MESSAGE_PLACES:
-                raise ScheduleError("message", self.message, f"left out with at={self.at!r}")
+        if self.message is not None and self.at not in MESSAGE_PLACES:
+            raise ScheduleError("message", self.message, f"left out with at={self.at!r}")
         if self.direction == "to_server" and (
-            self.after_seconds is not None
-            or self.at not in (None, "inside_message", "inside_character", "between_fragments")
+            self.after_seconds is not None or self.at not in (None, *_SERVER_PLACES)
         ):
             raise ScheduleError(
                 "direction",
@@ -220,15 +231,19 @@ class CommentsOnly(Moment):
 
     kind: ClassVar[str] = "comments_only"
     payloads: ClassVar[tuple[Payload, ...]] = ("sse",)
+    rules: ClassVar[tuple[Schema, ...]] = (
+        {
+            "properties": {
+                "at": {"enum": [None, "after_head", *_DONE_PLACES]},
+                "direction": {"const": "to_client"},
+            }
+        },
+    )
 
-    interval: float = 1.0
-    comment: str = "comment"
+    interval: float = attrs.field(default=1.0, validator=Number(positive=True))
+    comment: str = attrs.field(default="comment", validator=LINE)
 
     def _check(self) -> None:
-        check_number("interval", self.interval)
-        if self.interval <= 0:
-            raise ScheduleError("interval", self.interval, "more than 0")
-        check_text("comment", self.comment)
         if self.at not in (None, "after_head", *_DONE_PLACES):
             raise ScheduleError("at", self.at, "'after_head' or 'before_done' or 'after_done'")
         if self.direction != "to_client":
@@ -258,21 +273,31 @@ class CloseFrame(Moment):
 
     kind: ClassVar[str] = "close_frame"
     payloads: ClassVar[tuple[Payload, ...]] = ("websocket",)
+    rules: ClassVar[tuple[Schema, ...]] = (
+        {
+            "properties": {
+                "at": {"enum": [None, *_CLOSE_PLACES]},
+                "direction": {"const": "to_client"},
+                # Of bytes, which JSON Schema does not count: they are no fewer than characters.
+                "reason": {"maxLength": _MAX_REASON_BYTES},
+            }
+        },
+        {
+            "if": one_of("code", [None]),
+            "then": {"properties": {"reason": {"const": ""}}},
+        },
+    )
 
-    code: int | None = 1000
-    reason: str = ""
+    code: int | None = attrs.field(default=1000, validator=Integer(0, 65535, nullable=True))
+    reason: str = attrs.field(default="", validator=Text())
 
     def _check(self) -> None:
-        if self.code is not None:
-            check_integer("code", self.code, minimum=0, maximum=65535)
-        check_text("reason", self.reason, lines=True)
         if len(self.reason.encode()) > _MAX_REASON_BYTES:
             raise ScheduleError("reason", self.reason, f"at most {_MAX_REASON_BYTES} bytes")
         if self.reason and self.code is None:
             raise ScheduleError("reason", self.reason, "empty without a code")
-        places = ("after_head", "between_fragments", *_DONE_PLACES)
-        if self.at not in (None, *places):
-            raise ScheduleError("at", self.at, " or ".join(repr(place) for place in places))
+        if self.at not in (None, *_CLOSE_PLACES):
+            raise ScheduleError("at", self.at, " or ".join(map(repr, _CLOSE_PLACES)))
         if self.direction != "to_client":
             raise ScheduleError("direction", self.direction, "'to_client'")
         super()._check()

@@ -8,8 +8,8 @@ from typing import ClassVar
 import attrs
 
 from moored.faults.catalogue.base import Fault, Payload
-from moored.faults.catalogue.checks import check_integer, check_number, check_printable
 from moored.faults.catalogue.messages import MessageEdit, Piece
+from moored.faults.catalogue.validators import PRINTABLE, SECONDS, Integer
 from moored.faults.message_formats import FrameFormat, MessageFormat
 from moored.faults.raw_frames import KEY, frames_of, join_frames
 
@@ -38,10 +38,7 @@ class WrongAccept(Fault):
     kind: ClassVar[str] = "wrong_accept"
     payloads: ClassVar[tuple[Payload, ...]] = ("websocket",)
 
-    accept: str = "AAAAAAAAAAAAAAAAAAAAAAAAAAA="
-
-    def _check(self) -> None:
-        check_printable("accept", self.accept)
+    accept: str = attrs.field(default="AAAAAAAAAAAAAAAAAAAAAAAAAAA=", validator=PRINTABLE)
 
 
 class _FrameEdit(MessageEdit):
@@ -78,11 +75,7 @@ class ReservedBits(_FrameEdit):
 
     kind: ClassVar[str] = "reserved_bits"
 
-    bits: int = 2
-
-    def _check(self) -> None:
-        check_integer("bits", self.bits, minimum=1, maximum=7)
-        super()._check()
+    bits: int = attrs.field(default=2, validator=Integer(1, 7))
 
     def edit(self, message: bytes, form: MessageFormat) -> Sequence[Piece]:
         """The message, its very first byte changed."""
@@ -102,13 +95,8 @@ class Fragment(_FrameEdit):
 
     kind: ClassVar[str] = "fragment"
 
-    parts: int = 2
-    pause: float = 0.0
-
-    def _check(self) -> None:
-        check_integer("parts", self.parts, minimum=2, maximum=1000)
-        check_number("pause", self.pause)
-        super()._check()
+    parts: int = attrs.field(default=2, validator=Integer(2, 1000))
+    pause: float = attrs.field(default=0.0, validator=SECONDS)
 
     def edit(self, message: bytes, form: MessageFormat) -> Sequence[Piece] | None:
         """The fragments."""
@@ -129,11 +117,7 @@ class SwallowPings(Fault):
     kind: ClassVar[str] = "swallow_pings"
     payloads: ClassVar[tuple[Payload, ...]] = ("websocket",)
 
-    after_seconds: float | None = None
-
-    def _check(self) -> None:
-        if self.after_seconds is not None:
-            check_number("after_seconds", self.after_seconds)
+    after_seconds: float | None = attrs.field(default=None, validator=SECONDS)
 
 
 @attrs.frozen(kw_only=True, repr=False)
@@ -148,10 +132,7 @@ class LatePongs(Fault):
     kind: ClassVar[str] = "late_pongs"
     payloads: ClassVar[tuple[Payload, ...]] = ("websocket",)
 
-    seconds: float = 1.0
-
-    def _check(self) -> None:
-        check_number("seconds", self.seconds)
+    seconds: float = attrs.field(default=1.0, validator=SECONDS)
 
 
 @attrs.frozen(kw_only=True, repr=False)
