@@ -180,7 +180,8 @@ class Cut(Moment):
 class Stall(Moment):
     """The socket stays up and nothing flows any more, in either direction, until the client leaves.
 
-    What the client sends is read and thrown away.  The upstream is left connected and unread.
+    What the client sees: everything before, and then silence, or nothing but pongs.  What it sends
+    is read and thrown away.  The upstream is left connected and unread.
     ``Stall(at="after_request")`` accepts and never answers.
 
     :ivar after_messages: as for :class:`Cut`.
