@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 import attrs
 
-from moored.faults.schedule import ScheduleError
+from moored.faults.catalogue.checks import ScheduleError
 
 __all__ = [
     "KINDS",
