@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from moored.faults.catalogue.base import Direction, Fault, Payload
+from moored.faults.catalogue.base import Fault, Payload, Towards
 from moored.faults.catalogue.http import GzipCut, Refuse
 from moored.faults.catalogue.messages import MessageEdit
 from moored.faults.catalogue.moments import Moment, Place
@@ -21,7 +21,7 @@ _MAX_PATHS = 10_000
 
 _Kind = TypeVar("_Kind", bound=Fault)
 
-_CONTROL: dict[Direction, tuple[type[Fault], ...]] = {
+_CONTROL: dict[Towards, tuple[type[Fault], ...]] = {
     "to_client": (LatePongs, IgnoreClose),
     "to_server": (SwallowPings, IgnoreClose),
 }
@@ -157,7 +157,7 @@ class ConnectionAim:
                 return fault
         return None
 
-    def of_messages(self, direction: Direction, payload: Payload) -> list[tuple[int, Fault]]:
+    def of_messages(self, direction: Towards, payload: Payload) -> list[tuple[int, Fault]]:
         """The faults that need whole messages, or frames, of what passes in ``direction``."""
         return [
             (index, fault)
@@ -166,7 +166,7 @@ class ConnectionAim:
         ]
 
     @staticmethod
-    def _needs_messages(fault: Fault, direction: Direction) -> bool:
+    def _needs_messages(fault: Fault, direction: Towards) -> bool:
         if isinstance(fault, MessageEdit):
             return fault.direction == direction
         if isinstance(fault, Moment):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import attrs
 
-from moored.faults.catalogue.base import Direction, Fault
+from moored.faults.catalogue.base import Fault, Towards
 from moored.faults.catalogue.http import GzipCut
 from moored.faults.catalogue.messages import MessageEdit, Piece, Swap
 from moored.faults.catalogue.moments import Moment
@@ -74,7 +74,7 @@ class Editing:
 
     def __init__(
         self,
-        direction: Direction,
+        direction: Towards,
         form: MessageFormat,
         faults: Iterable[tuple[int, Fault]],
         *,

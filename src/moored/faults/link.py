@@ -11,7 +11,7 @@ import trio
 
 from moored.faults.aftermath import after_strike
 from moored.faults.aim import ConnectionAim
-from moored.faults.catalogue.base import Direction, Fault
+from moored.faults.catalogue.base import Fault, Towards
 from moored.faults.catalogue.http import GzipCut, Refuse, SlowHead
 from moored.faults.catalogue.moments import Moment, Place, Stall
 from moored.faults.catalogue.tcp import Down, TcpFault
@@ -79,7 +79,7 @@ class Link:
         self._struck: Moment | GzipCut | None = None
         self._stalled = False
 
-    def _passage(self, direction: Direction) -> Passage:
+    def _passage(self, direction: Towards) -> Passage:
         to_client = direction == "to_client"
         return Passage(
             self.aim.to_client if to_client else self.aim.to_server,
@@ -182,7 +182,7 @@ class Link:
         await self.meet(inside)
 
     def edits(
-        self, direction: Direction, form: MessageFormat, *, chunked: bool = False
+        self, direction: Towards, form: MessageFormat, *, chunked: bool = False
     ) -> Editing | None:
         """What edits the messages that pass in ``direction``; ``None``: nothing does.
 

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, NamedTuple, get_args
 
 import attrs
 
-from moored.faults.catalogue.base import Direction, Fault, Payload
+from moored.faults.catalogue.base import Fault, Payload, Towards
 from moored.faults.catalogue.checks import (
     Numbers,
     ScheduleError,
@@ -72,14 +72,14 @@ class MessageEdit(Fault):
     message: Numbers = attrs.field(default=None, converter=messages)
     after_bytes: int | None = None
     after_seconds: float | None = None
-    direction: Direction = "to_client"
+    direction: Towards = "to_client"
 
     def _check(self) -> None:
         if self.after_bytes is not None:
             check_integer("after_bytes", self.after_bytes, minimum=0)
         if self.after_seconds is not None:
             check_number("after_seconds", self.after_seconds)
-        check_choice("direction", self.direction, get_args(Direction))
+        check_choice("direction", self.direction, get_args(Towards))
         if self.direction == "to_server" and "websocket" not in self.payloads:
             raise ScheduleError("direction", self.direction, "'to_client' for events")
 

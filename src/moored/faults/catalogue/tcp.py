@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 import attrs
 
-from moored.faults.catalogue.base import Direction, Fault
+from moored.faults.catalogue.base import Fault, Towards
 from moored.faults.catalogue.checks import ScheduleError, check_choice, check_number
 from moored.faults.tcp import toxics
 
@@ -26,7 +26,7 @@ __all__ = [
     "Timeout",
 ]
 
-_DIRECTIONS: dict[Direction, toxics.Direction] = {
+_DIRECTIONS: dict[Towards, toxics.Direction] = {
     "to_client": "downstream",
     "to_server": "upstream",
 }
@@ -45,7 +45,7 @@ class TcpFault(Fault):
     """
 
     toxic_kind: ClassVar[type[toxics.Toxic]]
-    directions: ClassVar[tuple[Direction, ...]] = ()
+    directions: ClassVar[tuple[Towards, ...]] = ()
     """The directions it is on, where it does not say so itself."""
 
     after_seconds: float | None = None
@@ -71,10 +71,10 @@ class TcpFault(Fault):
 
 @attrs.frozen(kw_only=True, repr=False)
 class _OneWay(TcpFault):
-    direction: Direction = "to_client"
+    direction: Towards = "to_client"
 
     def _check(self) -> None:
-        check_choice("direction", self.direction, get_args(Direction))
+        check_choice("direction", self.direction, get_args(Towards))
         super()._check()
 
     @property
@@ -243,7 +243,7 @@ class HalfOpen(TcpFault):
 
     kind: ClassVar[str] = "half_open"
     toxic_kind: ClassVar[type[toxics.Toxic]] = toxics.HalfOpen
-    directions: ClassVar[tuple[Direction, ...]] = ("to_client", "to_server")
+    directions: ClassVar[tuple[Towards, ...]] = ("to_client", "to_server")
 
 
 @attrs.frozen(kw_only=True, repr=False)
@@ -256,7 +256,7 @@ class NeverAnswer(TcpFault):
 
     kind: ClassVar[str] = "never_answer"
     toxic_kind: ClassVar[type[toxics.Toxic]] = toxics.NeverAnswer
-    directions: ClassVar[tuple[Direction, ...]] = ("to_server",)
+    directions: ClassVar[tuple[Towards, ...]] = ("to_server",)
 
 
 @attrs.frozen(kw_only=True, repr=False)
