@@ -10,7 +10,6 @@ from click.testing import CliRunner
 from moored.cli.fault_option import fault_from_text
 from moored.cli.proxy import proxy
 from moored.faults import (
-    KINDS,
     CloseFrame,
     Cut,
     Drop,
@@ -20,6 +19,7 @@ from moored.faults import (
     ScheduleError,
     Stall,
 )
+from moored.faults.schedule import KINDS
 
 CLOSE = {"after_messages": 1, "code": 1012}
 

@@ -8,8 +8,9 @@ import attrs
 import pytest
 
 from moored import faults
-from moored.faults import KINDS, Fault
+from moored.faults import Fault
 from moored.faults.catalogue.moments import Place
+from moored.faults.schedule import KINDS
 
 PAGE = (Path(__file__).parents[2] / "docs/howto/faults.md").read_text("utf-8")
 

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from moored import faults
 from moored.faults import (
-    KINDS,
     Cut,
     Refuse,
     ScheduleError,
@@ -18,6 +17,7 @@ from moored.faults import (
     schedule_from,
     schedule_to_data,
 )
+from moored.faults.schedule import KINDS
 
 counts = st.integers(0, 10**6)
 seconds = st.floats(0, 1e6)
@@ -91,6 +91,17 @@ EXAMPLES = [
     faults.Masked(message=1),
     faults.ReservedBits(bits=7),
     faults.Fragment(parts=3, pause=0.5),
+    faults.Down(how="fin", connection=3),
+    faults.NeverAnswer(after_seconds=3, for_seconds=2),
+    faults.HalfOpen(),
+    faults.Latency(latency=0.5, jitter=0.25, direction="to_server"),
+    faults.Bandwidth(rate=1000),
+    faults.Slicer(average_size=10, size_variation=5, delay=0.01),
+    faults.LimitData(bytes=100),
+    faults.SlowClose(delay=2),
+    faults.ResetPeer(timeout=1, path="/feed"),
+    faults.Timeout(timeout=3),
+    faults.Corrupt(share=0.1, offsets=[1, 2], seed=3),
 ]
 
 

@@ -2,7 +2,9 @@
 
 import json
 import math
+from contextlib import suppress
 
+import attrs
 import pytest
 import trio
 
@@ -16,6 +18,7 @@ from moored.faults import (
     recording_of,
     schedule_from_recording,
 )
+from moored.faults.schedule import KINDS
 
 SCHEDULE = [
     Refuse(times=1, path="/feed", status=503),
@@ -87,6 +90,7 @@ async def test_a_recording_says_what_when_and_where(memory, into_memory, autojum
                 "messages": 3,
                 "bytes": injected.bytes,
                 "seconds": 25.0,
+                "message": None,
             }
         ],
     }
@@ -110,7 +114,10 @@ def recording(*entries):
                 entry(1, {"fault": "refuse", "times": 5, "path": "/x", "probability": 0.1}),
                 entry(3, {"fault": "refuse", "times": 5, "path": "/x", "probability": 0.1}),
             ],
-            [Refuse(connection=1, times=2), Refuse(connection=3, times=1)],
+            [
+                Refuse(connection=1, times=2, path="/x"),
+                Refuse(connection=3, times=1, path="/x"),
+            ],
         ),
         # What came after a time comes after as many bytes.
         (
@@ -159,6 +166,7 @@ GOOD = entry(1, {"fault": "refuse"})
         (recording({**GOOD, "seconds": math.nan}), "injected[0].seconds must be a number"),
         (recording(entry(1, {"fault": "x"})), "injected[0].fault.fault must be one of"),
         (recording(entry(1, 7)), "injected[0].fault.fault must be a fault or a mapping"),
+        (recording({**GOOD, "message": 0}), "injected[0].message must be a number of at least 1"),
         (recording({"connection": 1}), "injected[0].bytes must be a number of at least 0"),
     ],
 )
@@ -166,3 +174,76 @@ def test_what_is_no_recording_is_told(data, words):
     with pytest.raises(ScheduleError) as caught:
         schedule_from_recording(data)
     assert str(caught.value).startswith(words)
+
+
+SETTINGS = {
+    "latency": {"latency": 1.0, "jitter": 0.5},
+    "bandwidth": {"rate": 50.0},
+    "slicer": {"average_size": 20, "delay": 0.5},
+    "limit_data": {"bytes": 30},
+    "corrupt": {"share": 0.1},
+    "oversized": {"size": 1000},
+}
+"""For kinds that do nothing by default, or too much."""
+
+
+def timed(kind):
+    """A fault of the kind, on some connections, after a time if it can wait for one."""
+    fields = attrs.fields_dict(KINDS[kind])
+    late = {"after_seconds": 15.0} if "after_seconds" in fields else {}
+    return KINDS[kind](**late, **SETTINGS.get(kind, {}), connection=(1, 3, 4), probability=0.7)
+
+
+async def attempt(client, *, websocket):
+    """Ask for four messages; ping, and then close before the last; until it ends, or for long."""
+    await client.send(request(websocket=websocket))
+    with trio.move_on_after(100):
+        while await client._fill():
+            if websocket and client.buffer.endswith((b'message 2"}', b'message 3"}')):
+                await client.say(0x9, b"?")
+            if websocket and client.buffer.endswith(b'message 3"}'):
+                await client.say(0x8, b"\x03\xe8")
+
+
+def request(*, websocket):
+    if not websocket:
+        return b"GET /feed?count=4 HTTP/1.1\r\nHost: feed.test\r\n\r\n"
+    return (
+        b"GET /feed?count=4 HTTP/1.1\r\nHost: feed.test\r\nUpgrade: websocket\r\n"
+        b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n\x81\x8d\0\0\0\0" + b'{"resume": 0}'
+    )
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+async def test_every_kind_of_fault_is_repeated(kind, memory, into_memory, autojump_clock):
+    async def attempts(schedule):
+        proxy = Proxy(
+            "http://feed.test",
+            schedule=schedule,
+            seed=4,
+            connect_upstream=into_memory(Server(pace=10)),
+        )
+        received = []
+        for _ in range(4):
+            client = await memory(proxy)
+            client.limit = math.inf
+            websocket = "websocket" in KINDS[kind].payloads
+            with suppress(trio.BrokenResourceError):
+                await attempt(client, websocket=websocket)
+            received.append(client.buffer)
+            await client.aclose()
+            with trio.move_on_after(100):  # A half-open connection does not see the end.
+                await proxy.wait_until(lambda: proxy.connections[-1].ended is not None)
+        return proxy, received
+
+    first, received = await attempts([timed(kind)])
+    assert {each.connection for each in first.injected} == {1, 3}
+    assert {each.fault.kind for each in first.injected} == {kind}
+    again, received_again = await attempts(schedule_from_recording(recording_of(first)))
+    assert struck(again) == struck(first)
+    if kind == "comments_only":
+        # It begins at the same byte, which is sooner than at the time that it waited for at first.
+        received = [data.partition(b": comment")[0] for data in received]
+        received_again = [data.partition(b": comment")[0] for data in received_again]
+    assert received_again == received

@@ -9,7 +9,8 @@ from typing import Any
 
 import attrs
 
-from moored.faults import KINDS, Fault, ScheduleError, fault_from_dict
+from moored.faults import Fault, ScheduleError, fault_from_dict
+from moored.faults.schedule import KINDS
 
 __all__ = ["fault_from_text", "kinds_help"]
 

@@ -17,7 +17,6 @@ from moored.cli.running import CommandFailed, Stop, run
 from moored.cli.serving import Reporter, announce, enter_listening
 from moored.cli.wording import injected_words
 from moored.faults import (
-    KINDS,
     ConnectionRecord,
     Fault,
     Proxy,
@@ -29,6 +28,7 @@ from moored.faults import (
     random_schedule,
     recording_of,
 )
+from moored.faults.schedule import KINDS
 
 __all__ = ["proxy"]
 

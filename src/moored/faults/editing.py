@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import attrs
 
-from moored.faults.catalogue.base import Direction, Fault
+from moored.faults.catalogue.base import Fault, Towards
 from moored.faults.catalogue.http import GzipCut
 from moored.faults.catalogue.messages import MessageEdit, Piece, Swap
 from moored.faults.catalogue.moments import Moment
@@ -15,17 +15,29 @@ from moored.faults.catalogue.websocket import IgnoreClose, LatePongs, SwallowPin
 from moored.faults.frames import CLOSE, PING, PONG
 from moored.faults.message_formats import FrameFormat, MessageFormat, Unit
 
-__all__ = ["Editing", "Output"]
+__all__ = ["Editing", "Effect", "Output"]
 
 _DONE = b"[DONE]"
 _CONTROL_BIT = 0x08
+
+
+class Effect(NamedTuple):
+    """A fault that took effect.
+
+    :ivar detail: where, in words.
+    :ivar message: the number of the message that it edited, as its sender counts, or ``None``.
+    """
+
+    fault: Fault
+    detail: str
+    message: int | None = None
 
 
 class Output(NamedTuple):
     """What comes out: bytes to pass on, and what happens with them.
 
     :ivar size: how many bytes a chunk that holds them says that it has, if not as many as they are.
-    :ivar injected: faults that took effect with these bytes, each with where, in words.
+    :ivar injected: faults that took effect with these bytes.
     :ivar strike: what strikes behind them.
     :ivar pause: seconds to wait before them.
     :ivar delay: seconds after which they pass, while others do; ``None``: in their turn.
@@ -33,7 +45,7 @@ class Output(NamedTuple):
 
     data: bytes
     size: int | None = None
-    injected: tuple[tuple[Fault, str], ...] = ()
+    injected: tuple[Effect, ...] = ()
     strike: Moment | GzipCut | None = None
     pause: float = 0.0
     delay: float | None = None
@@ -45,7 +57,7 @@ class _Message:
 
     number: int
     pieces: list[Piece]
-    injected: list[tuple[Fault, str]] = attrs.Factory(list)
+    injected: list[Effect] = attrs.Factory(list)
 
 
 class _Hit(NamedTuple):
@@ -74,7 +86,7 @@ class Editing:
 
     def __init__(
         self,
-        direction: Direction,
+        direction: Towards,
         form: MessageFormat,
         faults: Iterable[tuple[int, Fault]],
         *,
@@ -157,16 +169,16 @@ class Editing:
             match fault:
                 case SwallowPings() if opcode == PING:
                     if self._elapsed() >= (fault.after_seconds or 0) and self._take(index):
-                        return False, Output(b"", injected=((fault, "a ping"),))
+                        return False, Output(b"", injected=(Effect(fault, "a ping"),))
                 case LatePongs() if opcode == PONG and self._take(index):
-                    injected = ((fault, f"a pong, {fault.seconds:g} s later"),)
+                    injected = (Effect(fault, f"a pong, {fault.seconds:g} s later"),)
                     return False, Output(part, injected=injected, delay=fault.seconds)
                 case IgnoreClose() if opcode == CLOSE:
                     if self._direction == "to_client":
                         return not (self.peer and self.peer.deaf), None
                     if self._take(index):
                         self.deaf = True
-                        return False, Output(b"", injected=((fault, "the client's close"),))
+                        return False, Output(b"", injected=(Effect(fault, "the client's close"),))
         return True, None
 
     # Messages.
@@ -194,7 +206,8 @@ class Editing:
         index, fault, held = self._swapping
         self._swapping = None
         if self._take(index):
-            message.injected.append((fault, f"messages {held.number} and {self._number}"))
+            words = f"messages {held.number} and {self._number}"
+            message.injected.append(Effect(fault, words, held.number))
             yield from self._emit(message, hit)
             if hit is None:
                 yield from self._emit(held)
@@ -226,7 +239,8 @@ class Editing:
             if None in edited or not any(p.original for p in message.pieces):
                 continue
             if self._take(index):
-                message.injected.append((fault, f"message {message.number}"))
+                effect = Effect(fault, f"message {message.number}", message.number)
+                message.injected.append(effect)
                 message.pieces = [piece for pieces in edited for piece in pieces or ()]
         return swap
 

@@ -126,6 +126,7 @@ def _recording() -> Schema:
             "messages": COUNT.schema,
             "bytes": COUNT.schema,
             "seconds": SECONDS.schema,
+            "message": _or_null(NUMBER.schema),
         },
         "required": ["fault", "connection", "bytes", "seconds"],
         "additionalProperties": False,

@@ -18,7 +18,7 @@ __all__ = ["Meet", "Passage"]
 
 Send: TypeAlias = Callable[[bytes], Awaitable[None]]
 Meet: TypeAlias = Callable[["Moment | GzipCut | None"], Awaitable[None]]
-Inject: TypeAlias = Callable[[Fault, str], None]
+Inject: TypeAlias = Callable[[Fault, str, int | None], None]
 Spawn: TypeAlias = Callable[[Callable[[], Awaitable[None]]], None]
 
 
@@ -101,8 +101,8 @@ class Passage:
                 await self._emit(output)
 
     async def _emit(self, output: Output) -> None:
-        for fault, detail in output.injected:
-            self._inject(fault, detail)
+        for effect in output.injected:
+            self._inject(*effect)
         if output.delay is not None:
             self._spawn(lambda: self._pass_later(output.data, output.delay or 0))
             return

@@ -38,6 +38,7 @@ class Injected:
     :ivar messages: messages that had passed to the client whole.
     :ivar bytes: payload bytes that had passed to the client.
     :ivar seconds: how long ago the connection had been accepted.
+    :ivar message: the number of the message that it edited, as its sender counts, or ``None``.
     """
 
     fault: Fault
@@ -48,6 +49,7 @@ class Injected:
     messages: int = 0
     bytes: int = 0
     seconds: float = 0.0
+    message: int | None = None
 
 
 @attrs.frozen
@@ -67,7 +69,8 @@ class ConnectionRecord:
     :ivar outcome: why it ended: ``"complete"``, ``"cut"``, ``"closed"`` (a
         :class:`~moored.faults.CloseFrame`), ``"refused"``, ``"client left"``,
         ``"upstream left"``, ``"upstream unreachable"``, ``"bad request"``, ``"bad upstream"`` or
-        ``"proxy closed"``; ``""`` while it is open.
+        ``"proxy closed"``; ``""`` while it is open.  An end that a fault of TCP made reads as
+        ``"client left"``.
     """
 
     number: int

@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from moored.faults.blocking import BlockingProxy
+from moored.faults.catalogue.messages import MessageEdit
 from moored.faults.notation import fault_from_dict, fault_to_dict
 from moored.faults.proxy import Proxy
 from moored.faults.record import Injected
@@ -19,9 +20,8 @@ __all__ = ["recording_of", "schedule_from_recording"]
 VERSION = 1
 """The version of the form."""
 
-_AIM: dict[str, Any] = {
-    field.name: field.default for field in attrs.fields(Fault) if field.name != "connection"
-}
+_ALWAYS: dict[str, Any] = {"probability": 1.0, "times": None}
+"""What is not left to chance, or to other connections, when a fault is repeated."""
 
 
 def recording_of(proxy: Proxy | BlockingProxy) -> dict[str, Any]:
@@ -56,9 +56,10 @@ def _entry(injected: Injected, start: float) -> dict[str, Any]:
 def schedule_from_recording(recording: Mapping[str, Any]) -> tuple[Fault, ...]:
     """The schedule that injects the same faults, on the same connections, at the same places.
 
-    Nothing in it is random, and nothing hangs on what other connections do.  A fault that came
-    after a time, or by hand, comes after as many bytes as had passed then; only where none had, or
-    after a stall, it comes after the same time once more.
+    Which connections it strikes is not random any more, and hangs on no others.  A fault that ended
+    a connection after a time, or by hand, comes after as many bytes as had passed then; only where
+    none had, or after a stall, it comes after the same time once more.  What a fault draws by
+    itself, such as the jitter of a latency, comes again with the same seed.
 
     :param recording: what :func:`recording_of` gave.
     :raises ScheduleError: for anything else, or one from which entries are missing.
@@ -81,7 +82,7 @@ def _repeated(entries: Iterable[Injected]) -> tuple[Fault, ...]:
     times: dict[Fault, int] = {}
     stalled: set[int] = set()
     for each in entries:
-        changes = {**_AIM, "connection": each.connection, **_moment(each, stalled)}
+        changes = {**_ALWAYS, "connection": each.connection, **_moment(each, stalled)}
         fault = attrs.evolve(each.fault, **changes)
         times[fault] = times.get(fault, 0) + 1
         if isinstance(fault, Stall):
@@ -90,8 +91,10 @@ def _repeated(entries: Iterable[Injected]) -> tuple[Fault, ...]:
 
 
 def _moment(injected: Injected, stalled: set[int]) -> dict[str, Any]:
-    """The moment of a fault that had waited for a time, in bytes where that is possible."""
+    """When a fault comes again: with the message that it edited, or after as many bytes."""
     fault = injected.fault
+    if isinstance(fault, MessageEdit) and injected.message is not None:
+        return {"message": injected.message, "after_bytes": None, "after_seconds": None}
     if getattr(fault, "after_seconds", None) is None or not hasattr(fault, "after_bytes"):
         return {}
     if injected.bytes and injected.connection not in stalled:
@@ -110,6 +113,9 @@ def _read(entry: Any, place: str) -> Injected:
         value: Any = entry.get(name)
         if not isinstance(value, kind) or isinstance(value, bool) or not least <= value < math.inf:
             raise ScheduleError(f"{place}.{name}", value, f"a number of at least {least}")
+    message = entry.get("message")
+    if message is not None and (type(message) is not int or message < 1):
+        raise ScheduleError(f"{place}.message", message, "a number of at least 1, or null")
     try:
         fault = fault_from_dict(entry.get("fault", {}))
     except ScheduleError as exc:
@@ -122,3 +128,4 @@ _NUMBERS: dict[str, tuple[Any, int]] = {
     "bytes": (int, 0),
     "seconds": (int | float, 0),
 }
+"""What every entry has, and the least that it may be."""

@@ -9,9 +9,9 @@ import attrs
 from moored.faults.catalogue.checks import Numbers, attempts, connections, contains
 from moored.faults.catalogue.validators import NUMBER, NUMBERS, PATH, Number, Schema
 
-__all__ = ["Direction", "Fault", "Payload"]
+__all__ = ["Fault", "Payload", "Towards"]
 
-Direction: TypeAlias = Literal["to_client", "to_server"]
+Towards: TypeAlias = Literal["to_client", "to_server"]
 """Which way the bytes go that a fault is about."""
 
 Payload: TypeAlias = Literal["websocket", "sse", "http"]

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, NamedTuple, get_args
 
 import attrs
 
-from moored.faults.catalogue.base import Direction, Fault, Payload
+from moored.faults.catalogue.base import Fault, Payload, Towards
 from moored.faults.catalogue.checks import (
     Numbers,
     ScheduleError,
@@ -81,10 +81,10 @@ class MessageEdit(Fault):
     message: Numbers = attrs.field(default=None, converter=messages, metadata={"schema": NUMBERS})
     after_bytes: int | None = attrs.field(default=None, validator=COUNT)
     after_seconds: float | None = attrs.field(default=None, validator=SECONDS)
-    direction: Direction = "to_client"
+    direction: Towards = "to_client"
 
     def _check(self) -> None:
-        check_choice("direction", self.direction, get_args(Direction))
+        check_choice("direction", self.direction, get_args(Towards))
         if self.direction == "to_server" and "websocket" not in self.payloads:
             raise ScheduleError("direction", self.direction, "'to_client' for events")
 

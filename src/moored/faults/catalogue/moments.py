@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, TypeAlias, get_args
 
 import attrs
 
-from moored.faults.catalogue.base import Direction, Fault, Payload
+from moored.faults.catalogue.base import Fault, Payload, Towards
 from moored.faults.catalogue.checks import ScheduleError, check_choice
 from moored.faults.catalogue.validators import (
     COUNT,
@@ -86,7 +86,7 @@ class Moment(Fault):
     after_seconds: float | None = attrs.field(default=None, validator=SECONDS)
     at: Place | None = None
     message: int | None = attrs.field(default=None, validator=NUMBER)
-    direction: Direction = "to_client"
+    direction: Towards = "to_client"
 
     def _check(self) -> None:
         named = [name for name in _MOMENTS if getattr(self, name) is not None]
@@ -96,7 +96,7 @@ class Moment(Fault):
                 tuple(getattr(self, name) for name in named) or None,
                 "given, one of the four exactly",
             )
-        check_choice("direction", self.direction, get_args(Direction))
+        check_choice("direction", self.direction, get_args(Towards))
         self._check_place()
 
     def _check_place(self) -> None:
