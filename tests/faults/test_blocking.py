@@ -1,12 +1,24 @@
 """The proxy and the server in threads, for callers without Trio."""
 
+import inspect
 import socket
 import threading
 
 import httpx
 import pytest
 
-from moored.faults import Refuse, ScheduleError, open_blocking_proxy, open_blocking_server
+from moored.faults import (
+    BlockingProxy,
+    BlockingServer,
+    Proxy,
+    Refuse,
+    ScheduleError,
+    Server,
+    open_blocking_proxy,
+    open_blocking_server,
+    open_proxy,
+    open_server,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -67,3 +79,25 @@ def test_many_threads_may_ask_at_once():
             thread.join(5)
     assert answers.count(418) == 8
     assert max(count for count in answers if count != 418) == 8
+
+
+@pytest.mark.parametrize(
+    ("blocking", "original", "not_there"),
+    [(BlockingProxy, Proxy, {"serve_connection"}), (BlockingServer, Server, {"serve_connection"})],
+)
+def test_they_have_the_verbs_of_the_originals(blocking, original, not_there):
+    """So that one that is added there is not forgotten here."""
+
+    def verbs(kind):
+        return {name for name in dir(kind) if not name.startswith("_")}
+
+    assert verbs(blocking) == verbs(original) - not_there
+
+
+@pytest.mark.parametrize(
+    ("blocking", "original"),
+    [(open_blocking_proxy, open_proxy), (open_blocking_server, open_server)],
+)
+def test_they_are_opened_as_the_originals(blocking, original):
+    ours, theirs = (inspect.signature(each).parameters for each in (blocking, original))
+    assert ours == theirs
