@@ -10,6 +10,7 @@ import pytest
 from moored.faults import (
     BlockingProxy,
     BlockingServer,
+    CommentsOnly,
     Proxy,
     Refuse,
     ScheduleError,
@@ -59,6 +60,19 @@ def test_an_address_that_cannot_be_had_and_a_schedule_that_is_wrong():
         open_blocking_proxy("http://x", schedule=[{"fault": "refuse", "times": 0}]),
     ):
         pass
+
+
+def test_any_fault_of_a_moment_by_hand():
+    with (
+        open_blocking_server() as server,
+        open_blocking_proxy(server.url) as proxy,
+        httpx.stream("GET", proxy.url + "/feed?follow=1&pace=0.01") as answer,
+    ):
+        lines = answer.iter_lines()
+        next(lines)
+        assert proxy.strike(CommentsOnly(after_seconds=0, path="/other")) == 0
+        assert proxy.strike(CommentsOnly(after_seconds=0, comment="still here")) == 1
+        assert ": still here" in lines
 
 
 def test_many_threads_may_ask_at_once():

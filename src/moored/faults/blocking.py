@@ -12,9 +12,10 @@ from typing import Generic, Literal, ParamSpec, Protocol, TypeVar
 import trio
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
+from moored.faults.catalogue.base import Fault
+from moored.faults.catalogue.moments import CloseFrame, CommentsOnly, Cut, Stall
 from moored.faults.proxy import Proxy, Schedule, open_proxy
 from moored.faults.record import ConnectionRecord, Injected
-from moored.faults.schedule import Fault
 from moored.faults.server import ServedRequest, Server, open_server
 
 __all__ = ["BlockingProxy", "BlockingServer", "open_blocking_proxy", "open_blocking_server"]
@@ -167,6 +168,14 @@ class BlockingProxy(_Blocking[Proxy]):
         :returns: how many that were.
         """
         return self._call(self._running.stall, pings, connection=connection)
+
+    def strike(self, fault: Cut | Stall | CommentsOnly | CloseFrame) -> int:
+        """Let ``fault`` strike now, on the open connections whose number and path it aims at.
+
+        :param fault: its moment does not count: it may be ``after_seconds=0``.
+        :returns: how many that were.
+        """
+        return self._call(self._running.strike, fault)
 
 
 class BlockingServer(_Blocking[Server]):
