@@ -26,6 +26,8 @@ class FeedRequest:
     :ivar pace: seconds between messages.
     :ivar resumed_after: the position that the client gave, if it gave one.
     :ivar wait: WebSocket: send nothing before the client's first message.
+    :ivar grace: WebSocket: wait so many seconds for the client's first message, then begin at the
+        start; ``None``: ask with a ping whether one comes.
     """
 
     next: int
@@ -33,12 +35,13 @@ class FeedRequest:
     pace: float
     resumed_after: int | None = None
     wait: bool = False
+    grace: float | None = None
 
     @classmethod
     def parse(
         cls, query: Mapping[str, str], last_event_id: str | None, default_pace: float
     ) -> FeedRequest:
-        """Read a query such as ``count=20&pace=0.1&start=1&follow=1&resume=7&wait=1``.
+        """Read a query such as ``count=20&pace=0.1&start=1&follow=1&resume=7&wait=1&grace=1``.
 
         :param last_event_id: the ``Last-Event-ID`` header, which wins over ``resume``.
         :raises BadRequest: naming the parameter that is wrong.
@@ -54,6 +57,7 @@ class FeedRequest:
             last=None if follow else start + count - 1,
             pace=_seconds(query, "pace", default_pace),
             wait=_flag(query, "wait"),
+            grace=_seconds(query, "grace", 0.0) if "grace" in query else None,
         )
         return request if resume < 0 else request.resumed(resume)
 

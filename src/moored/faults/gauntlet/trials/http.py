@@ -1,0 +1,120 @@
+"""Answers with another status than the one that is hoped for, on both transports."""
+
+from __future__ import annotations
+
+from moored.faults.gauntlet.contract import RETRY_AFTER_MAXIMUM, backoff
+from moored.faults.gauntlet.trial import BOTH, GiveUp, Survive, Transport, Trial
+from moored.faults.schedule import Cut, Refuse
+
+__all__ = ["TRIALS"]
+
+TRANSIENT = {
+    408: "request timeout",
+    425: "too early",
+    429: "too many requests, no Retry-After",
+    500: "internal server error",
+    502: "bad gateway",
+    503: "service unavailable",
+    504: "gateway timeout",
+}
+FINAL: dict[int, tuple[str, tuple[Transport, ...]]] = {
+    204: ("no content: an event source is told to stop", ("sse",)),
+    400: ("bad request", BOTH),
+    401: ("unauthorized", BOTH),
+    403: ("forbidden", BOTH),
+    404: ("not found", BOTH),
+    410: ("gone", BOTH),
+}
+
+
+def _once(status: int, words: str) -> Trial:
+    return Trial(
+        name=f"{status}-once",
+        title=f"the first attempt is answered {status} ({words})",
+        layer="http",
+        schedule=(Refuse(status=status, times=1),),
+        expect=Survive(ideal=backoff(1)),
+    )
+
+
+def _final(status: int, words: str, transports: tuple[Transport, ...]) -> Trial:
+    return Trial(
+        name=f"{status}-final",
+        title=f"always {status} ({words})",
+        layer="http",
+        transports=transports,
+        schedule=(Refuse(status=status),),
+        expect=GiveUp(),
+    )
+
+
+TRIALS = (
+    *(_once(status, words) for status, words in TRANSIENT.items()),
+    Trial(
+        name="503-eight-times",
+        title="an outage: eight attempts in a row are answered 503",
+        layer="http",
+        schedule=(Refuse(status=503, times=8),),
+        expect=Survive(ideal=backoff(8)),
+        limit=20,
+    ),
+    Trial(
+        name="cut-then-503",
+        title="closed after 5 messages, then 503 three times",
+        layer="http",
+        schedule=(Cut(after_messages=5, connection=1), Refuse(status=503, connection=range(2, 5))),
+        expect=Survive(ideal=backoff(4)),
+    ),
+    Trial(
+        name="429-retry-after",
+        title="429 with Retry-After: 2",
+        layer="http",
+        schedule=(Refuse(status=429, retry_after=2, times=1),),
+        expect=Survive(ideal=2),
+    ),
+    Trial(
+        name="503-retry-after",
+        title="closed after 5 messages, then 503 with Retry-After: 1, twice",
+        layer="http",
+        schedule=(
+            Cut(after_messages=5, connection=1),
+            Refuse(status=503, retry_after=1, connection=(2, 3)),
+        ),
+        expect=Survive(ideal=2 + backoff(1)),
+    ),
+    Trial(
+        name="429-retry-after-absurd",
+        title="429 with Retry-After: 31536000, a year, then all is well",
+        layer="http",
+        schedule=(Refuse(status=429, retry_after=31_536_000, times=1),),
+        expect=Survive(ideal=RETRY_AFTER_MAXIMUM),
+    ),
+    Trial(
+        name="429-retry-after-unreadable",
+        title="429 with Retry-After: soon",
+        layer="http",
+        schedule=(Refuse(status=429, retry_after="soon", times=1),),
+        expect=Survive(ideal=backoff(1)),
+    ),
+    *(_final(status, *what) for status, what in FINAL.items()),
+    Trial(
+        name="cut-then-401",
+        title="closed after 5 messages, and from then on always 401",
+        layer="http",
+        schedule=(
+            Cut(after_messages=5, connection=1),
+            Refuse(status=401, connection=range(2, 10_000)),
+        ),
+        expect=GiveUp(),
+    ),
+    Trial(
+        name="503-then-404",
+        title="503 once, and from then on always 404",
+        layer="http",
+        schedule=(
+            Refuse(status=503, connection=1),
+            Refuse(status=404, connection=range(2, 10_000)),
+        ),
+        expect=GiveUp(),
+    ),
+)
