@@ -232,6 +232,25 @@ async def test_a_feed_that_is_told_to_wait_waits_for_the_message(dial, position,
         await finish_feed(client, expected)
 
 
+@pytest.mark.parametrize("grace", [0, 0.2])
+async def test_a_feed_with_a_time_of_grace_begins_by_itself(dial, grace):
+    async with open_server() as server:
+        client = await dial(server.port)
+        began = trio.current_time()
+        await client.upgrade(f"/feed?count=2&grace={grace}")
+        await client.say(PONG, b"")
+        await finish_feed(client, [1, 2])
+        assert trio.current_time() - began >= grace
+
+
+async def test_a_feed_with_a_time_of_grace_takes_the_resume_message_at_once(dial):
+    async with open_server() as server:
+        client = await dial(server.port)
+        await client.upgrade("/feed?count=3&grace=60")
+        await client.say(TEXT, b'{"resume": 1}')
+        await finish_feed(client, [2, 3])
+
+
 async def test_a_resume_message_that_comes_late_moves_the_feed(dial):
     async with open_server() as server:
         client = await dial(server.port)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from moored.faults.chance import random_schedule
+from moored.faults import random_schedule
 from moored.faults.gauntlet.contract import SILENCE, backoff
 from moored.faults.gauntlet.trial import Survive, Trial
 from moored.faults.gauntlet.trials import connection, http, sse, websocket
@@ -32,7 +32,7 @@ def _random(number: int, seed: int) -> Trial:
     )
     return Trial(
         name=f"random-{number}",
-        title=f"six connections in turn with random faults (seed {seed})",
+        title=f"six connections in turn with random faults (seed {seed}, draw {number})",
         layer="mixed",
         schedule=schedule,
         expect=Survive(ideal=SILENCE + backoff(6)),

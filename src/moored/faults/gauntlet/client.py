@@ -142,6 +142,7 @@ class _Tail:
 
 async def _follow(process: trio.Process, started: float, limit: float) -> ClientRun:
     output, errors = _Lines(), _Tail()
+    ended = math.nan
     with trio.CancelScope(deadline=started + limit) as running:
 
         def take(data: bytes) -> None:

@@ -7,11 +7,11 @@ from email.utils import parsedate_to_datetime
 
 import attrs
 
+from moored.faults import Refuse
 from moored.faults.counting import Count, count_numbers
 from moored.faults.gauntlet.contract import RETRY_AFTER_MAXIMUM
 from moored.faults.gauntlet.record import TrialRecord
 from moored.faults.record import Injected
-from moored.faults.schedule import Refuse
 
 __all__ = [
     "Printed",

@@ -1,9 +1,9 @@
 """Scoring: what a client did with one trial, and with all of them, in points of 100.
 
-A trial to be survived: 60 for the messages (30 at most if any was lost, repeated, out of order or
-never sent), 20 for recovering as fast as one can (with a second's allowance), 20 for manners.
-A trial to be given up: 60 for exiting with an error, 20 for doing so in time, 20 for manners,
-which here is not to ask again.  Nothing at all for a client that did not come to the end that it
+A trial to be survived: 60 for the messages, 20 for recovering as fast as one can (with a second's
+allowance), 20 for manners.  A trial to be given up: 60 for exiting with an error, 20 for doing so
+in time, 20 for not asking again.  Where a message was lost, repeated, out of order or never sent,
+30 at most, and less the more there were.  Nothing for a client that did not come to the end that it
 should have come to.
 """
 
@@ -123,18 +123,20 @@ def _survived(judged: Score) -> Score:
         (count.disordered, f"{count.disordered} out of order"),
         (count.unexpected, f"{count.unexpected} never sent"),
     ]
-    wrong = sum(number for number, _ in told)
-    points = 60.0 if count.exact else 30 * max(0.0, 1 - wrong / count.expected)
+    verdict = ", ".join(words for number, words in told if number)
+    if verdict:
+        return attrs.evolve(judged, verdict=verdict, points=_spoilt(count))
+    points = 60.0 + _manners(judged)
     if judged.ideal is None:
         points += 20
     elif judged.recovery is not None:
         points += 20 * min(1.0, (judged.ideal + ALLOWANCE) / max(judged.recovery, 1e-9))
-    return attrs.evolve(
-        judged,
-        ok=count.exact,
-        verdict=", ".join(words for number, words in told if number) or "survived",
-        points=points + _manners(judged),
-    )
+    return attrs.evolve(judged, ok=True, verdict="survived", points=points)
+
+
+def _spoilt(count: Count) -> float:
+    wrong = count.lost + count.duplicated + count.disordered + count.unexpected
+    return 30 * max(0.0, 1 - wrong / max(count.expected, 1))
 
 
 def _given_up(judged: Score, expect: GiveUp) -> Score:
@@ -150,12 +152,13 @@ def _given_up(judged: Score, expect: GiveUp) -> Score:
         verdict = f"gave up after {record.run.ended - first:.1f} s"
     if not count.exact:
         verdict += ", messages wrong"
+    points = 60.0 + 20 * in_time + (_manners(judged) if at_once else 0)
     return attrs.evolve(
         judged,
         ok=in_time and at_once and count.exact,
         verdict=verdict,
         gave_up=True,
-        points=(60.0 if count.exact else 0) + 20 * in_time + (_manners(judged) if at_once else 0),
+        points=points if count.exact else _spoilt(count),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 import attrs
 
-from moored.faults.schedule import Fault
+from moored.faults import Fault
 
 __all__ = ["BOTH", "Expectation", "GiveUp", "Layer", "Survive", "Transport", "Trial"]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from moored.faults import Cut, Refuse, Stall
 from moored.faults.gauntlet.contract import SILENCE, backoff
 from moored.faults.gauntlet.trial import Survive, Trial
-from moored.faults.schedule import Cut, Refuse, Stall
 
 __all__ = ["TRIALS"]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from moored.faults import Cut, Refuse
 from moored.faults.gauntlet.contract import RETRY_AFTER_MAXIMUM, backoff
 from moored.faults.gauntlet.trial import BOTH, GiveUp, Survive, Transport, Trial
-from moored.faults.schedule import Cut, Refuse
 
 __all__ = ["TRIALS"]
 

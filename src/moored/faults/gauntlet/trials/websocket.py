@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from moored.faults import Cut, Fault, Stall
 from moored.faults.gauntlet.contract import SILENCE, backoff
 from moored.faults.gauntlet.trial import Survive, Trial
 from moored.faults.gauntlet.trials.places import frame_bytes
-from moored.faults.schedule import Cut, Fault, Stall
 
 __all__ = ["TRIALS"]
 
