@@ -20,7 +20,7 @@ from moored.cli.gauntlet.table import print_catalogue, print_report, result_line
 from moored.cli.running import CommandFailed, Stop, run
 from moored.faults.gauntlet import Score, Trial, catalogue, run_gauntlet
 from moored.faults.gauntlet.report import Report, trial_data
-from moored.faults.gauntlet.trial import BOTH, Transport
+from moored.faults.gauntlet.trial import BOTH, Transport, for_transport
 
 __all__ = ["gauntlet"]
 
@@ -126,9 +126,7 @@ def gauntlet(
 def _choose(
     trials: Sequence[Trial], transports: Sequence[Transport], names: Sequence[str]
 ) -> list[tuple[Trial, Transport]]:
-    possible = [
-        (trial, each) for each in transports for trial in trials if each in trial.transports
-    ]
+    possible = [(trial, each) for each in transports for trial in for_transport(trials, each)]
     for name in names:
         if not any(fnmatch.fnmatchcase(trial.name, name) for trial, _ in possible):
             over = " and ".join(transports)

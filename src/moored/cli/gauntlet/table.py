@@ -11,6 +11,7 @@ from rich.text import Text
 
 from moored.faults.gauntlet import Score, Trial
 from moored.faults.gauntlet.report import Report
+from moored.faults.gauntlet.trial import BOTH
 
 __all__ = ["manners", "print_catalogue", "print_report", "result_line", "sentence"]
 
@@ -125,7 +126,7 @@ def print_catalogue(console: Console, trials: Sequence[Trial]) -> None:
     for trial in trials:
         table.add_row(
             trial.name,
-            "both" if len(trial.transports) > 1 else trial.transports[0],
+            "both" if trial.transports == BOTH else "".join(trial.transports),
             trial.layer,
             "survive" if trial.survivable else "give up",
             trial.title,

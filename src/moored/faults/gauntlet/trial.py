@@ -9,7 +9,16 @@ import attrs
 
 from moored.faults import Fault
 
-__all__ = ["BOTH", "Expectation", "GiveUp", "Layer", "Survive", "Transport", "Trial"]
+__all__ = [
+    "BOTH",
+    "Expectation",
+    "GiveUp",
+    "Layer",
+    "Survive",
+    "Transport",
+    "Trial",
+    "for_transport",
+]
 
 Transport: TypeAlias = Literal["sse", "websocket"]
 Layer: TypeAlias = Literal["none", "tcp", "http", "sse", "websocket", "mixed"]
