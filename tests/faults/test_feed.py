@@ -58,6 +58,7 @@ def test_a_feed_to_be_followed_has_no_end_and_the_pace_is_the_querys():
         ({"follow": "yes"}, None),
         ({"wait": "2"}, None),
         ({"grace": "-1"}, None),
+        ({"retry": "0.5"}, None),
         ({}, "abc"),
     ],
 )

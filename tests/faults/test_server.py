@@ -151,6 +151,15 @@ async def test_the_feed_is_numbered_and_resumes(dial, path, headers, expected, e
         assert served.resumed_after == (int(headers[0].split()[1]) if headers else None)
 
 
+@pytest.mark.parametrize(("headers", "expected"), [([], [1, 2]), (["Last-Event-ID: 2"], [])])
+async def test_a_feed_says_first_when_to_come_back(dial, headers, expected):
+    async with open_server() as server:
+        client = await dial(server.port)
+        await client.get("/feed?count=2&retry=200", *headers)
+        body = (await client.chunks()).decode()
+        assert body == "retry: 200\n" + "".join(event(n) for n in expected) + end_event(3)
+
+
 async def test_a_feed_to_be_followed_goes_on_until_the_client_leaves(dial):
     async with open_server() as server:
         client = await dial(server.port)

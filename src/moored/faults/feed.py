@@ -28,6 +28,7 @@ class FeedRequest:
     :ivar wait: WebSocket: send nothing before the client's first message.
     :ivar grace: WebSocket: wait so many seconds for the client's first message, then begin at the
         start; ``None``: ask with a ping whether one comes.
+    :ivar retry: SSE: the reconnection time that is sent first, in milliseconds; ``None``: none is.
     """
 
     next: int
@@ -36,12 +37,13 @@ class FeedRequest:
     resumed_after: int | None = None
     wait: bool = False
     grace: float | None = None
+    retry: int | None = None
 
     @classmethod
     def parse(
         cls, query: Mapping[str, str], last_event_id: str | None, default_pace: float
     ) -> FeedRequest:
-        """Read a query such as ``count=20&pace=0.1&start=1&follow=1&resume=7&wait=1&grace=1``.
+        """Read a query such as ``count=20&pace=0.1&start=1&follow=1&resume=7&retry=200``.
 
         :param last_event_id: the ``Last-Event-ID`` header, which wins over ``resume``.
         :raises BadRequest: naming the parameter that is wrong.
@@ -58,6 +60,7 @@ class FeedRequest:
             pace=_seconds(query, "pace", default_pace),
             wait=_flag(query, "wait"),
             grace=_seconds(query, "grace", 0.0) if "grace" in query else None,
+            retry=_integer(query, "retry", 0, minimum=0) if "retry" in query else None,
         )
         return request if resume < 0 else request.resumed(resume)
 

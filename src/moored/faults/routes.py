@@ -124,13 +124,16 @@ async def feed_over_http(exchange: Exchange, http: HttpConnection) -> None:
 
     async def produce(send: Send) -> None:
         number = wanted.next
+        # Not as a block of its own, which some clients take for an event.
+        first = "" if wanted.retry is None else f"retry: {wanted.retry}\n"
         while wanted.last is None or number <= wanted.last:
             if exchange.sent:
                 await _quiet(send, wanted.pace, exchange.settings.keepalive)
-            await send(f"id: {number}\ndata: {feed.message(number)}\n\n")
+            await send(f"{first}id: {number}\ndata: {feed.message(number)}\n\n")
+            first = ""
             exchange.sent += 1
             number += 1
-        await send(f"event: end\nid: {wanted.end_number}\ndata: {feed.END}\n\n")
+        await send(f"{first}event: end\nid: {wanted.end_number}\ndata: {feed.END}\n\n")
 
     exchange.transport, exchange.status = "sse", 200
     exchange.complete = await http.respond_with_events(produce)

@@ -60,8 +60,8 @@ def test_a_seed_decides_what_is_random():
 def test_places_in_the_feed():
     first = b'id: 1\ndata: {"id":1,"text":"message 1"}\n\n'
     assert event(1) == first
-    assert sse_bytes(1) == len(first)
-    assert sse_bytes(10) == 10 * len(first) + 3  # of the tenth: its id, twice, and its text
+    assert sse_bytes(1) == len(b"retry: 200\n" + first)
+    assert sse_bytes(10) - sse_bytes(0) == 10 * len(first) + 3  # the 10 stands there three times
     assert frame_bytes(2) == 2 * (2 + len('{"id":1,"text":"message 1"}'))
 
 

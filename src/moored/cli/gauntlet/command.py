@@ -126,15 +126,17 @@ def gauntlet(
 def _choose(
     trials: Sequence[Trial], transports: Sequence[Transport], names: Sequence[str]
 ) -> list[tuple[Trial, Transport]]:
-    possible = [(trial, each) for each in transports for trial in for_transport(trials, each)]
+    possible: list[tuple[Trial, Transport]] = [
+        (trial, each) for each in transports for trial in for_transport(trials, each)
+    ]
     for name in names:
         if not any(fnmatch.fnmatchcase(trial.name, name) for trial, _ in possible):
             over = " and ".join(transports)
             raise click.UsageError(f"--only {name!r}: no such trial over {over}; see --list")
     return [
-        (trial, transport)
-        for trial, transport in possible
-        if not names or any(fnmatch.fnmatchcase(trial.name, name) for name in names)
+        pair
+        for pair in possible
+        if not names or any(fnmatch.fnmatchcase(pair[0].name, name) for name in names)
     ]
 
 

@@ -15,6 +15,7 @@ __all__ = [
     "MAX_LINE_BYTES",
     "MAX_OUTPUT_BYTES",
     "RETRY_AFTER_MAXIMUM",
+    "RETRY_MILLISECONDS",
     "SILENCE",
     "backoff",
 ]
@@ -42,6 +43,9 @@ MAX_CONNECTIONS_PER_SECOND = 6
 
 KEEPALIVE = 0.4
 """Seconds of quiet after which the SSE feed sends a comment."""
+
+RETRY_MILLISECONDS = 200
+"""What the SSE feed sends as ``retry:``, for clients that leave their backoff to the server."""
 
 GRACE = 0.5
 """Seconds that the WebSocket feed waits for a resume message before it begins at the start."""

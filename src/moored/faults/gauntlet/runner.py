@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import trio
 
 from moored.faults.gauntlet.client import run_client
-from moored.faults.gauntlet.contract import GRACE, KEEPALIVE
+from moored.faults.gauntlet.contract import GRACE, KEEPALIVE, RETRY_MILLISECONDS
 from moored.faults.gauntlet.record import TrialRecord
 from moored.faults.gauntlet.score import Score, score
 from moored.faults.gauntlet.trial import Transport, Trial
@@ -34,8 +34,7 @@ async def run_trial(
     async with open_server(keepalive=KEEPALIVE) as server:
         origin = server.ws_url if transport == "websocket" else server.url
         query = f"count={trial.count}&pace={trial.pace:g}"
-        if transport == "websocket":
-            query += f"&grace={GRACE:g}"
+        query += f"&grace={GRACE:g}" if transport == "websocket" else f"&retry={RETRY_MILLISECONDS}"
         async with open_proxy(
             f"{origin}/feed?{query}", schedule=trial.schedule, seed=seed
         ) as proxy:

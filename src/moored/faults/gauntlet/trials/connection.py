@@ -74,7 +74,7 @@ TRIALS = (
         layer="tcp",
         schedule=(Cut(after_messages=0, times=8),),
         expect=Survive(ideal=backoff(8)),
-        limit=20,
+        limit=30,  # so that an event source, which waits for 3 s each time, can survive
     ),
     Trial(
         name="lifetime",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from moored.faults.feed import message
+from moored.faults.gauntlet.contract import RETRY_MILLISECONDS
 
 __all__ = ["event", "frame_bytes", "sse_bytes"]
 
@@ -16,8 +17,10 @@ def event(number: int) -> bytes:
 
 
 def sse_bytes(messages: int) -> int:
-    """The size of so many first messages, as events."""
-    return sum(len(event(number)) for number in range(1, messages + 1))
+    """The size of so many first messages, as events, with what comes before them."""
+    return len(f"retry: {RETRY_MILLISECONDS}\n") + sum(
+        len(event(number)) for number in range(1, messages + 1)
+    )
 
 
 def frame_bytes(messages: int) -> int:
