@@ -102,8 +102,8 @@ def test_a_range_without_end_and_bytes_that_are_no_text():
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"fault": "slow"}, "fault must be one of 'cut', 'stall', 'refuse', not 'slow'"),
-        ({}, "fault must be one of 'cut', 'stall', 'refuse', not None"),
+        ({"fault": "slow"}, "fault must be one of 'cut', 'stall', 'refuse', "),
+        ({}, "not None"),
         ({"fault": ["cut"]}, "not ['cut']"),
         ({"fault": "refuse", "statsu": 3}, "field must be one of those of 'refuse': "),
         ({"fault": "cut", "after_messages": -1}, "after_messages must be an integer of at least 0"),

@@ -8,24 +8,68 @@ The proxy stands between any client and any server::
     proxy.injected  # what really happened, and when
 """
 
+from moored.faults.catalogue.base import Fault
+from moored.faults.catalogue.checks import ScheduleError
+from moored.faults.catalogue.http import ContentType, GzipCut, Refuse, SlowHead
+from moored.faults.catalogue.messages import (
+    Drop,
+    Duplicate,
+    ErrorEvent,
+    Insert,
+    Oversized,
+    RetryField,
+    Spoil,
+    Swap,
+)
+from moored.faults.catalogue.moments import CloseFrame, CommentsOnly, Cut, Stall
+from moored.faults.catalogue.websocket import (
+    Fragment,
+    IgnoreClose,
+    LatePongs,
+    Masked,
+    ReservedBits,
+    SwallowPings,
+    WrongAccept,
+)
 from moored.faults.chance import random_schedule
 from moored.faults.notation import fault_from_dict, fault_to_dict, schedule_from, schedule_to_data
 from moored.faults.proxy import Proxy, open_proxy
 from moored.faults.record import ConnectionRecord, Injected
-from moored.faults.schedule import Cut, Fault, Refuse, ScheduleError, Stall
+from moored.faults.schedule import KINDS
 from moored.faults.server import ServedRequest, Server, open_server
 
 __all__ = [
+    "KINDS",
+    "CloseFrame",
+    "CommentsOnly",
     "ConnectionRecord",
+    "ContentType",
     "Cut",
+    "Drop",
+    "Duplicate",
+    "ErrorEvent",
     "Fault",
+    "Fragment",
+    "GzipCut",
+    "IgnoreClose",
     "Injected",
+    "Insert",
+    "LatePongs",
+    "Masked",
+    "Oversized",
     "Proxy",
     "Refuse",
+    "ReservedBits",
+    "RetryField",
     "ScheduleError",
     "ServedRequest",
     "Server",
+    "SlowHead",
+    "Spoil",
     "Stall",
+    "SwallowPings",
+    "Swap",
+    "WrongAccept",
     "fault_from_dict",
     "fault_to_dict",
     "open_proxy",

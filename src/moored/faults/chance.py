@@ -5,7 +5,10 @@ from __future__ import annotations
 import random
 from typing import Literal
 
-from moored.faults.schedule import Cut, Fault, Refuse, ScheduleError, Stall
+from moored.faults.catalogue.base import Fault
+from moored.faults.catalogue.checks import ScheduleError
+from moored.faults.catalogue.http import Refuse
+from moored.faults.catalogue.moments import Cut, Stall
 
 __all__ = ["happens", "random_schedule"]
 

@@ -42,9 +42,9 @@ def schedule_to_data(schedule: Iterable[Fault]) -> list[dict[str, Any]]:
 def fault_from_dict(data: Mapping[str, Any]) -> Fault:
     """One fault from plain data such as ``{"fault": "cut", "after_messages": 3, "how": "rst"}``.
 
-    The fields are those of the classes, without those left at their defaults.  ``connection`` may
-    be a number, a list, or ``{"from": 2, "to": 5}`` with both included and ``to`` optional;
-    ``body`` may be text or ``{"base64": "..."}``.
+    The fields are those of the classes, without those left at their defaults.  ``connection``,
+    ``attempt`` and (where it aims) ``message`` may be a number, a list, or ``{"from": 2, "to": 5}``
+    with both included and ``to`` optional; ``body`` may be text or ``{"base64": "..."}``.
 
     :raises ScheduleError: for anything that is wrong.
     """
@@ -59,8 +59,9 @@ def fault_from_dict(data: Mapping[str, Any]) -> Fault:
     for field in fields:
         if field not in known:
             raise ScheduleError("field", field, f"one of those of {name!r}: {', '.join(known)}")
-    if isinstance(fields.get("connection"), Mapping):
-        fields["connection"] = _range(fields["connection"])
+    for field in ("connection", "attempt", "message"):
+        if isinstance(fields.get(field), Mapping):
+            fields[field] = _range(field, fields[field])
     if isinstance(fields.get("body"), Mapping):
         fields["body"] = _base64(fields["body"])
     return kind(**fields)
@@ -91,12 +92,12 @@ def _plain(value: object) -> object:
     return value
 
 
-def _range(value: Mapping[str, Any]) -> range:
+def _range(field: str, value: Mapping[str, Any]) -> range:
     first, last = value.get("from"), value.get("to", sys.maxsize - 1)
     integers = all(isinstance(n, int) and not isinstance(n, bool) for n in (first, last))
     if not integers or not value.keys() <= {"from", "to"} or not 1 <= first <= last:  # type: ignore[operator]
         bound = '{"from": a, "to": b} with 1 <= a <= b, or without "to"'
-        raise ScheduleError("connection", dict(value), bound)
+        raise ScheduleError(field, dict(value), bound)
     assert isinstance(first, int)
     return range(first, last + 1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Literal, TypeAlias
@@ -10,11 +11,12 @@ from typing import Any, Literal, TypeAlias
 import trio
 
 from moored.faults.aim import Aim
+from moored.faults.catalogue.base import Fault
+from moored.faults.catalogue.moments import Cut, Stall
 from moored.faults.link import ConnectUpstream, Link
 from moored.faults.listening import authority, background, listen
 from moored.faults.notation import schedule_from
 from moored.faults.record import ConnectionRecord, Injected, Record
-from moored.faults.schedule import Cut, Fault, Stall
 from moored.faults.upstream import Upstream
 
 __all__ = ["Proxy", "Schedule", "open_proxy"]
@@ -35,6 +37,8 @@ class Proxy:
     :param connect_upstream: opens a connection to the upstream; by default TCP, with TLS where the
         URL says so.
     :param ssl_context: for TLS to the upstream; by default one that verifies certificates.
+    :param wall_clock: the time of day in seconds since 1970, for HTTP dates in answers that the
+        proxy gives itself; by default :func:`time.time`.
     :raises ValueError: for a URL that is not one of a server.
     :raises ScheduleError: for a wrong schedule.
     """
@@ -47,7 +51,9 @@ class Proxy:
         seed: int = 0,
         connect_upstream: ConnectUpstream | None = None,
         ssl_context: ssl.SSLContext | None = None,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
+        self._wall_clock = wall_clock
         self._upstream = Upstream.parse(upstream)
         self._seed = seed
         self._aim = Aim(schedule_from(schedule), seed)
@@ -183,6 +189,7 @@ class Proxy:
             record=self._record,
             authority=self._upstream.authority,
             connect=connect,
+            wall_clock=self._wall_clock,
         )
         self._record.accept(number)
         return link

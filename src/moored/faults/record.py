@@ -10,7 +10,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import attrs
 import trio
 
-from moored.faults.schedule import Fault
+from moored.faults.catalogue.base import Fault
 
 __all__ = ["DEFAULT_LIMIT", "Changes", "ConnectionRecord", "Injected", "Log", "Record"]
 
@@ -55,8 +55,11 @@ class ConnectionRecord:
     :ivar status: the status of the answer, or ``None`` if there was none (yet).
     :ivar messages: messages passed to the client whole, as of the end.
     :ivar bytes: payload bytes passed to the client, as of the end.
+    :ivar unedited: messages that a fault aimed at, and that passed as they were: they had more than
+        the 16 MiB that are held back.
     :ivar ended: when, or ``None`` while it is open.
-    :ivar outcome: why it ended: ``"complete"``, ``"cut"``, ``"refused"``, ``"client left"``,
+    :ivar outcome: why it ended: ``"complete"``, ``"cut"``, ``"closed"`` (a
+        :class:`~moored.faults.CloseFrame`), ``"refused"``, ``"client left"``,
         ``"upstream left"``, ``"upstream unreachable"``, ``"bad request"``, ``"bad upstream"`` or
         ``"proxy closed"``; ``""`` while it is open.
     """
@@ -68,6 +71,7 @@ class ConnectionRecord:
     status: int | None = None
     messages: int = 0
     bytes: int = 0
+    unedited: int = 0
     ended: float | None = None
     outcome: str = ""
 

@@ -1,0 +1,333 @@
+"""Faults that edit messages, SSE events and WebSocket messages alike, one by one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import ClassVar, Literal, NamedTuple, get_args
+
+import attrs
+
+from moored.faults.catalogue.base import Direction, Fault, Payload
+from moored.faults.catalogue.checks import (
+    Numbers,
+    ScheduleError,
+    check_choice,
+    check_integer,
+    check_number,
+    check_text,
+    contains,
+    last_of,
+    messages,
+)
+from moored.faults.message_formats import FrameFormat, MessageFormat
+from moored.faults.raw_frames import KEY, TEXT, frame_header
+
+__all__ = [
+    "Drop",
+    "Duplicate",
+    "ErrorEvent",
+    "Insert",
+    "MessageEdit",
+    "Oversized",
+    "Piece",
+    "RetryField",
+    "Spoil",
+    "Swap",
+]
+
+_FILLER_BYTES = 64 * 1024
+_MAX_SENT_BYTES = 1024 * 1024 * 1024
+_FIN = 0x80
+
+
+class Piece(NamedTuple):
+    """Bytes that come out of an edit.
+
+    :ivar original: whether they are the message, which further faults may edit, or an addition.
+    :ivar pause: seconds to wait before them.
+    """
+
+    data: bytes
+    original: bool = True
+    pause: float = 0.0
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class MessageEdit(Fault):
+    """A fault that edits whole messages.
+
+    :ivar message: which messages, counted from 1 as they come from their sender: a number,
+        several, a range, or ``None`` (default) for every one.  Messages are what
+        :class:`~moored.faults.Cut` counts.
+    :ivar after_bytes: only messages that begin after so many bytes of payload.
+    :ivar after_seconds: only messages that are complete so many seconds after the connection was
+        accepted, or later.
+    :ivar direction: ``"to_client"`` (default), or ``"to_server"`` for WebSocket messages of the
+        client.
+    """
+
+    payloads: ClassVar[tuple[Payload, ...]] = ("websocket", "sse")
+
+    message: Numbers = attrs.field(default=None, converter=messages)
+    after_bytes: int | None = None
+    after_seconds: float | None = None
+    direction: Direction = "to_client"
+
+    def _check(self) -> None:
+        if self.after_bytes is not None:
+            check_integer("after_bytes", self.after_bytes, minimum=0)
+        if self.after_seconds is not None:
+            check_number("after_seconds", self.after_seconds)
+        check_choice("direction", self.direction, get_args(Direction))
+        if self.direction == "to_server" and "websocket" not in self.payloads:
+            raise ScheduleError("direction", self.direction, "'to_client' for events")
+
+    def selects(self, number: int, *, position: int, seconds: float) -> bool:
+        """Whether it aims at message ``number``, which begins at byte ``position``."""
+        return (
+            contains(self.message, number)
+            and position >= (self.after_bytes or 0)
+            and seconds >= (self.after_seconds or 0)
+        )
+
+    def is_over(self, number: int) -> bool:
+        """Whether no message behind ``number`` is aimed at."""
+        return last_of(self.message) <= number
+
+    def edit(self, message: bytes, form: MessageFormat) -> Sequence[Piece] | None:
+        """What passes in the place of ``message``; ``None`` where it makes no sense."""
+        raise NotImplementedError
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class Duplicate(MessageEdit):
+    """A message comes more than once, with the same id.
+
+    What the client sees: the very same bytes again, right behind the first.
+
+    :ivar copies: how many there are in addition; 1 by default.
+    """
+
+    kind: ClassVar[str] = "duplicate"
+
+    copies: int = 1
+
+    def _check(self) -> None:
+        check_integer("copies", self.copies, minimum=1, maximum=1000)
+        super()._check()
+
+    def edit(self, message: bytes, form: MessageFormat) -> Sequence[Piece]:
+        """The message and its copies."""
+        return [Piece(message)] * (1 + self.copies)
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class Drop(MessageEdit):
+    """A message never comes.
+
+    What the client sees: the messages before and behind it, and nothing that tells of a gap.
+    """
+
+    kind: ClassVar[str] = "drop"
+
+    def edit(self, message: bytes, form: MessageFormat) -> Sequence[Piece]:
+        """Nothing."""
+        return []
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class Swap(MessageEdit):
+    """A message and the next change places, ids and all.
+
+    What the client sees: message n + 1, then message n.  Message n is held back until the next has
+    come; if none does, it comes at the end, and nothing was swapped.
+    """
+
+    kind: ClassVar[str] = "swap"
+
+    def edit(self, message: bytes, form: MessageFormat) -> Sequence[Piece] | None:
+        """The message; who edits holds it back."""
+        return [Piece(message)]
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class Spoil(MessageEdit):
+    """The content of a message is spoilt; its framing, type and id are whole.
+
+    What the client sees, with ``how``:
+
+    * ``"cut"`` (default): the first half of the text: of JSON, the end is missing;
+    * ``"garbled"``: all of it and one ``}`` too many, which no JSON can end with;
+    * ``"utf8"``: all of it and a byte 0xFF, which is not UTF-8.  A WebSocket client has to fail
+      the connection with 1007 if it was text.
+
+    A WebSocket message that came in fragments comes in one frame.
+    """
+
+    kind: ClassVar[str] = "spoil"
+
+    how: Literal["cut", "garbled", "utf8"] = "cut"
+
+    def _check(self) -> None:
+        check_choice("how", self.how, ("cut", "garbled", "utf8"))
+        super()._check()
+
+    def edit(self, message: bytes, form: MessageFormat) -> Sequence[Piece]:
+        """The message with the text spoilt."""
+        text = form.text(message)
+        if self.how == "cut":
+            text = _first_half(text)
+        else:
+            text += b"}" if self.how == "garbled" else b"\xff"
+        return [Piece(form.with_text(message, text))]
+
+
+def _first_half(text: bytes) -> bytes:
+    try:
+        characters = text.decode()
+    except UnicodeDecodeError:
+        return text[: len(text) // 2]
+    return characters[: len(characters) // 2].encode()
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class Insert(MessageEdit):
+    """A message that the server did not send comes before message n.
+
+    What the client sees: one more event, or one more text message.
+
+    :ivar data: its text; ``"inserted"`` by default.
+    :ivar event: SSE only: its type; the default type if empty.
+    :ivar id: SSE only: its id; ``None`` (default): without.
+    """
+
+    kind: ClassVar[str] = "insert"
+
+    data: str = "inserted"
+    event: str = ""
+    id: str | None = None
+
+    def _check(self) -> None:
+        check_text("data", self.data, lines=True)
+        if "\r" in self.data:
+            raise ScheduleError("data", self.data, "text whose lines end with \\n")
+        check_text("event", self.event)
+        if self.id is not None:
+            check_text("id", self.id)
+        super()._check()
+
+    def edit(self, message: bytes, form: MessageFormat) -> Sequence[Piece]:
+        """The new message, and the old one."""
+        made = form.make(self.data.encode(), event=self.event, id=self.id)
+        return [Piece(made, original=False), Piece(message)]
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class ErrorEvent(MessageEdit):
+    """An error in band, as AI servers send it once they have answered 200, before message n.
+
+    What the client sees, with ``shape``:
+
+    * ``"named"`` (default): ``event: error`` with ``{"type": "error", "error": {"type": ...,
+      "message": ...}}``;
+    * ``"unnamed"``: an event of the default type with ``{"error": {"message": ..., "type": ...,
+      "param": null, "code": null}}``.
+
+    On a WebSocket each is a text message.  The stream goes on behind it: add a
+    :class:`~moored.faults.Cut` for one that does not.
+
+    :ivar type: of the error; ``"server_error"`` by default.
+    :ivar text: its message.
+    """
+
+    kind: ClassVar[str] = "error_event"
+
+    shape: Literal["named", "unnamed"] = "named"
+    type: str = "server_error"
+    text: str = "The server had an error while processing your request"
+
+    def _check(self) -> None:
+        check_choice("shape", self.shape, ("named", "unnamed"))
+        check_text("type", self.type, lines=True)
+        check_text("text", self.text, lines=True)
+        super()._check()
+
+    def edit(self, message: bytes, form: MessageFormat) -> Sequence[Piece]:
+        """The error, and the message."""
+        if self.shape == "named":
+            data: dict[str, object] = {
+                "type": "error",
+                "error": {"type": self.type, "message": self.text},
+            }
+        else:
+            data = {"error": {"message": self.text, "type": self.type, "param": None, "code": None}}
+        event = "error" if self.shape == "named" else ""
+        made = form.make(json.dumps(data, separators=(",", ":")).encode(), event=event)
+        return [Piece(made, original=False), Piece(message)]
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class RetryField(MessageEdit):
+    """SSE only: a ``retry:`` that the server did not send, before message n.
+
+    What the client sees: the field in a block of its own, which is no event and sets its time to
+    reconnect.
+
+    :ivar retry: milliseconds, or any text of one line, such as ``"soon"``; 0 by default.
+    """
+
+    kind: ClassVar[str] = "retry_field"
+    payloads: ClassVar[tuple[Payload, ...]] = ("sse",)
+
+    retry: int | str = 0
+
+    def _check(self) -> None:
+        if isinstance(self.retry, str):
+            check_text("retry", self.retry)
+        else:
+            check_integer("retry", self.retry, minimum=0)
+        super()._check()
+
+    def edit(self, message: bytes, form: MessageFormat) -> Sequence[Piece]:
+        """The field, and the message."""
+        return [Piece(b"retry: %b\n\n" % str(self.retry).encode(), False), Piece(message)]
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class Oversized(MessageEdit):
+    """A message of ``size`` bytes comes before message n, or its header alone.
+
+    What the client sees: one message whose text is ``size`` times ``x``.  With
+    ``payload="missing"`` (WebSocket only) it is a frame header that declares so many bytes, and
+    none of them: whatever comes behind it reads as that payload.
+
+    :ivar size: in bytes; 16 MiB by default.  At most 1 GiB is sent; at most 2**63 - 1 declared.
+    """
+
+    kind: ClassVar[str] = "oversized"
+
+    size: int = 16 * 1024 * 1024
+    payload: Literal["sent", "missing"] = "sent"
+
+    def _check(self) -> None:
+        check_choice("payload", self.payload, ("sent", "missing"))
+        most = _MAX_SENT_BYTES if self.payload == "sent" else 2**63 - 1
+        check_integer("size", self.size, minimum=1, maximum=most)
+        super()._check()
+
+    def edit(self, message: bytes, form: MessageFormat) -> Sequence[Piece] | None:
+        """The message of that size, and the other."""
+        if isinstance(form, FrameFormat):
+            key = KEY if self.direction == "to_server" else b""
+            before, behind = frame_header(_FIN | TEXT, self.size, key), b""
+        elif self.payload == "missing":
+            return None
+        else:
+            before, behind = b"data: ", b"\n\n"
+        # The same filler again and again: what is sent is large, what is kept is not.
+        full, rest = divmod(self.size if self.payload == "sent" else 0, _FILLER_BYTES)
+        filler = b"x" * _FILLER_BYTES
+        parts = [before, *[filler] * full, b"x" * rest, behind]
+        pieces = [Piece(part, original=False) for part in parts if part]
+        return [*pieces, Piece(message)]

@@ -1,0 +1,289 @@
+"""Faults that end what a connection does, each at one moment of it."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, TypeAlias, get_args
+
+import attrs
+
+from moored.faults.catalogue.base import Direction, Fault, Payload
+from moored.faults.catalogue.checks import (
+    ScheduleError,
+    check_choice,
+    check_integer,
+    check_number,
+    check_text,
+)
+
+__all__ = ["MESSAGE_PLACES", "CloseFrame", "CommentsOnly", "Cut", "Moment", "Place", "Stall"]
+
+Place: TypeAlias = Literal[
+    "after_request",
+    "before_head",
+    "inside_head",
+    "after_head",
+    "inside_chunk",
+    "inside_message",
+    "inside_character",
+    "between_fragments",
+    "before_done",
+    "after_done",
+]
+"""A place in an exchange, by its name.
+
+* ``after_request``: the head of the request was read, and the server never sees it: accepted, and
+  never answered.
+* ``before_head``: the server has answered, and the client gets nothing of it.
+* ``inside_head``: the client gets the first half of the head.
+* ``after_head``: right after the head, or the handshake.
+* ``inside_chunk``: inside message n, with a chunk begun that says how long all of it is.  In a body
+  without messages: inside the n-th piece that comes.  Only in a body that has chunks.
+* ``inside_message``: half of message n has passed (an event with its blank line, a message with its
+  frame headers).
+* ``inside_character``: inside the first character of more than one byte of UTF-8, at or after
+  message n.
+* ``between_fragments``: behind the first fragment of WebSocket message n; one that came in one
+  frame is split in two.
+* ``before_done``: before the message ``[DONE]``.
+* ``after_done``: behind ``[DONE]``, and before the end of the body, or the close frame.
+"""
+
+MESSAGE_PLACES = ("inside_chunk", "inside_message", "inside_character", "between_fragments")
+"""The places that are in message n."""
+
+_DONE_PLACES = ("before_done", "after_done")
+_INSIDE_A_FRAME = ("inside_message", "inside_character")
+_MAX_REASON_BYTES = 123
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class Moment(Fault):
+    """A fault that comes at one moment of a connection: one of the first four fields, exactly."""
+
+    after_messages: int | None = None
+    after_bytes: int | None = None
+    after_seconds: float | None = None
+    at: Place | None = None
+    message: int | None = None
+    direction: Direction = "to_client"
+
+    def _check(self) -> None:
+        fields = ("after_messages", "after_bytes", "after_seconds", "at")
+        given = [name for name in fields if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ScheduleError(
+                "/".join(given or fields),
+                tuple(getattr(self, name) for name in given) or None,
+                "given, one of the four exactly",
+            )
+        if self.after_messages is not None:
+            check_integer("after_messages", self.after_messages, minimum=0)
+        if self.after_bytes is not None:
+            check_integer("after_bytes", self.after_bytes, minimum=0)
+        if self.after_seconds is not None:
+            check_number("after_seconds", self.after_seconds)
+        check_choice("direction", self.direction, get_args(Direction))
+        self._check_place()
+
+    def _check_place(self) -> None:
+        if self.at is not None:
+            check_choice("at", self.at, get_args(Place))
+        if self.message is not None:
+            check_integer("message", self.message, minimum=1)
+            if self.at not in MESSAGE_PLACES:
+                raise ScheduleError("message", self.message, f"left out with at={self.at!r}")
+        if self.direction == "to_server" and (
+            self.after_seconds is not None
+            or self.at not in (None, "inside_message", "inside_character", "between_fragments")
+        ):
+            raise ScheduleError(
+                "direction",
+                self.direction,
+                "'to_client' for a time, and for a place that only an answer has",
+            )
+
+    @property
+    def in_messages(self) -> bool:
+        """Whether the place can be found only by looking into messages."""
+        return self.at in MESSAGE_PLACES or self.at in _DONE_PLACES
+
+    @property
+    def number(self) -> int:
+        """The number of the message that the place is in."""
+        return self.message or 1
+
+    def waits(self, payload: Payload) -> bool:
+        """Whether it has to come between frames, or between writes, so that it can say more."""
+        return False
+
+    def where(self) -> str:
+        """The place in words, for the record; ``""`` for the other moments."""
+        if self.at is None:
+            return ""
+        return self.at.replace("_", " ") + (
+            f" {self.number}, " if self.at in MESSAGE_PLACES else ", "
+        )
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class Cut(Moment):
+    """The connection is cut: no WebSocket close frame, no end of the HTTP body.
+
+    What the client sees: everything before the cut, then the end of TCP.  With ``how="fin"`` that
+    is an orderly end of file; with ``"rst"`` a reset, so that reading and writing fail with
+    ``ECONNRESET``.  A WebSocket client reports close code 1006.  The proxy lets what it passed on
+    reach the client's kernel first (for at most a second), so that a reset destroys no message
+    that was counted, except with a client that does not read.
+
+    Exactly one of:
+
+    :ivar after_messages: after so many messages from server to client: WebSocket data messages
+        (whole ones, fragments are one message, control frames none) or SSE events that have data,
+        with their blank line.  0: right after the handshake, or the head of the HTTP answer.
+    :ivar after_bytes: after so many bytes from server to client, counted after the head: of the
+        body without its chunk framing, or of WebSocket frames, headers included.
+    :ivar after_seconds: so many seconds after the connection was accepted.
+    :ivar at: at a place that has a name: ``"after_request"``, ``"before_head"``,
+        ``"inside_head"``, ``"after_head"``, ``"inside_chunk"``, ``"inside_message"``,
+        ``"inside_character"``, ``"between_fragments"``, ``"before_done"`` or ``"after_done"``.
+        The how-to guide about faults says where each is.
+
+    And:
+
+    :ivar message: for a place in a message, its number as the server sent them; 1 by default.
+    :ivar direction: ``"to_client"`` (default), or ``"to_server"``: messages, bytes and places are
+        those of what the client sends behind the head of its request.
+    :ivar how: ``"fin"`` (default) or ``"rst"``.
+    """
+
+    kind: ClassVar[str] = "cut"
+
+    how: Literal["fin", "rst"] = "fin"
+
+    def _check(self) -> None:
+        check_choice("how", self.how, ("fin", "rst"))
+        super()._check()
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class Stall(Moment):
+    """The socket stays up and nothing flows any more, in either direction, until the client leaves.
+
+    What the client sends is read and thrown away.  The upstream is left connected and unread.
+    ``Stall(at="after_request")`` accepts and never answers.
+
+    :ivar after_messages: as for :class:`Cut`.
+    :ivar after_bytes: as for :class:`Cut`.
+    :ivar after_seconds: as for :class:`Cut`.
+    :ivar at: as for :class:`Cut`.
+    :ivar message: as for :class:`Cut`.
+    :ivar direction: as for :class:`Cut`.
+    :ivar pings: WebSocket only.  ``"answered"`` (default): the proxy itself answers the client's
+        pings, so the peer seems alive, and makes no progress.  A frame that the client has part of
+        is finished first, since a pong can only stand between frames; a place inside a frame is
+        kept, and no ping is answered there.  ``"swallowed"``: no pongs, and the stall comes at
+        once, if need be inside a frame.
+    """
+
+    kind: ClassVar[str] = "stall"
+
+    pings: Literal["answered", "swallowed"] = "answered"
+
+    def _check(self) -> None:
+        check_choice("pings", self.pings, ("answered", "swallowed"))
+        super()._check()
+
+    @property
+    def answers_pings(self) -> bool:
+        """Whether pongs can come after it."""
+        return self.pings == "answered" and self.at not in _INSIDE_A_FRAME
+
+    def waits(self, payload: Payload) -> bool:
+        """For the end of the frame, if a pong is to come behind it."""
+        return payload == "websocket" and self.answers_pings
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class CommentsOnly(Moment):
+    """SSE only: from one moment on nothing comes but comments, until the client leaves.
+
+    What the client sees: the events before, then the line ``: comment`` every ``interval``
+    seconds, for ever: bytes that show a live connection, and no event.
+
+    :ivar after_messages: as for :class:`Cut`.
+    :ivar after_bytes: as for :class:`Cut`.
+    :ivar after_seconds: as for :class:`Cut`; before the head has passed, it does nothing.
+    :ivar at: ``"after_head"``, ``"before_done"`` or ``"after_done"``.
+    :ivar interval: seconds between comments, more than 0; 1 by default.  The first comes at once.
+    :ivar comment: the text of each.
+    """
+
+    kind: ClassVar[str] = "comments_only"
+    payloads: ClassVar[tuple[Payload, ...]] = ("sse",)
+
+    interval: float = 1.0
+    comment: str = "comment"
+
+    def _check(self) -> None:
+        check_number("interval", self.interval)
+        if self.interval <= 0:
+            raise ScheduleError("interval", self.interval, "more than 0")
+        check_text("comment", self.comment)
+        if self.at not in (None, "after_head", *_DONE_PLACES):
+            raise ScheduleError("at", self.at, "'after_head' or 'before_done' or 'after_done'")
+        if self.direction != "to_client":
+            raise ScheduleError("direction", self.direction, "'to_client'")
+        super()._check()
+
+    def waits(self, payload: Payload) -> bool:
+        """For what is being sent: a comment cannot stand inside a chunk that was begun."""
+        return True
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class CloseFrame(Moment):
+    """WebSocket only: the server seems to close, with any code and reason, or without a code.
+
+    What the client sees: everything before, then a close frame, which is no reflection of what the
+    server did.  Its answer is waited for (for at most two seconds); then comes the end of TCP.
+
+    :ivar after_messages: as for :class:`Cut`.
+    :ivar after_bytes: as for :class:`Cut`, at the end of the frame that those bytes end in.
+    :ivar after_seconds: as for :class:`Cut`, at the end of a frame.
+    :ivar at: ``"after_head"``, ``"between_fragments"``, ``"before_done"`` or ``"after_done"``.
+    :ivar code: 0 to 65535, also those that may not be sent (such as 1005, 1006 or 0); ``None``: a
+        close frame without a code.  1000 by default.
+    :ivar reason: at most 123 bytes of UTF-8; empty by default.
+    """
+
+    kind: ClassVar[str] = "close_frame"
+    payloads: ClassVar[tuple[Payload, ...]] = ("websocket",)
+
+    code: int | None = 1000
+    reason: str = ""
+
+    def _check(self) -> None:
+        if self.code is not None:
+            check_integer("code", self.code, minimum=0, maximum=65535)
+        check_text("reason", self.reason, lines=True)
+        if len(self.reason.encode()) > _MAX_REASON_BYTES:
+            raise ScheduleError("reason", self.reason, f"at most {_MAX_REASON_BYTES} bytes")
+        if self.reason and self.code is None:
+            raise ScheduleError("reason", self.reason, "empty without a code")
+        places = ("after_head", "between_fragments", *_DONE_PLACES)
+        if self.at not in (None, *places):
+            raise ScheduleError("at", self.at, " or ".join(repr(place) for place in places))
+        if self.direction != "to_client":
+            raise ScheduleError("direction", self.direction, "'to_client'")
+        super()._check()
+
+    @property
+    def payload(self) -> bytes:
+        """The payload of the frame."""
+        if self.code is None:
+            return b""
+        return self.code.to_bytes(2, "big") + self.reason.encode()
+
+    def waits(self, payload: Payload) -> bool:
+        """For the end of the frame."""
+        return True
