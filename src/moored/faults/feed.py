@@ -28,6 +28,7 @@ class FeedRequest:
     :ivar wait: WebSocket: send nothing before the client's first message.
     :ivar grace: WebSocket: wait so many seconds for the client's first message, then begin at the
         start; ``None``: ask with a ping whether one comes.
+    :ivar text: what each message's text ends with.
     :ivar retry: SSE: the reconnection time that is sent first, in milliseconds; ``None``: none is.
     """
 
@@ -38,6 +39,7 @@ class FeedRequest:
     wait: bool = False
     grace: float | None = None
     retry: int | None = None
+    text: str = ""
 
     @classmethod
     def parse(
@@ -60,6 +62,7 @@ class FeedRequest:
             pace=_seconds(query, "pace", default_pace),
             wait=_flag(query, "wait"),
             grace=_seconds(query, "grace", 0.0) if "grace" in query else None,
+            text=query.get("text", ""),
             retry=_integer(query, "retry", 0, minimum=0) if "retry" in query else None,
         )
         return request if resume < 0 else request.resumed(resume)
@@ -79,9 +82,12 @@ class FeedRequest:
         return attrs.evolve(self, next=position + 1, resumed_after=position)
 
 
-def message(number: int) -> str:
-    """Message ``number`` of the feed, as JSON."""
-    return compact({"id": number, "text": f"message {number}"})
+def message(number: int, text: str = "") -> str:
+    """Message ``number`` of the feed, as JSON.
+
+    :param text: what its text ends with.
+    """
+    return compact({"id": number, "text": f"message {number}{text}"})
 
 
 def resume_position(text: str) -> int | None:

@@ -129,7 +129,7 @@ async def feed_over_http(exchange: Exchange, http: HttpConnection) -> None:
         while wanted.last is None or number <= wanted.last:
             if exchange.sent:
                 await _quiet(send, wanted.pace, exchange.settings.keepalive)
-            await send(f"{first}id: {number}\ndata: {feed.message(number)}\n\n")
+            await send(f"{first}id: {number}\ndata: {feed.message(number, wanted.text)}\n\n")
             first = ""
             exchange.sent += 1
             number += 1
@@ -241,7 +241,7 @@ class _FeedSession:
         while wanted.last is None or self._next <= wanted.last:
             await exchange.pause(wanted.pace)
             number, self._next = self._next, self._next + 1
-            await self._session.send_text(feed.message(number))
+            await self._session.send_text(feed.message(number, wanted.text))
             exchange.sent += 1
         await self._session.send_text(feed.END)
         exchange.complete = True

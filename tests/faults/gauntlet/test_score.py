@@ -3,9 +3,10 @@
 import time
 from email.utils import formatdate
 
+import attrs
 import pytest
 
-from moored.faults import ConnectionRecord, Cut, Injected, Refuse
+from moored.faults import ConnectionRecord, Cut, Injected, Refuse, SwallowPings
 from moored.faults.gauntlet import ClientRun, GiveUp, Line, Survive, TrialRecord, score, total
 from moored.faults.gauntlet.measure import busiest_second, printed, recovery_time
 
@@ -164,6 +165,17 @@ def test_too_eager(record):
     calm = record(ran(1, 2, 3, 4, 5), connected(*(1 + n / 5 for n in range(8))))
     assert busiest_second(calm) == 5
     assert not score(calm).too_eager
+
+
+def test_following_redirects_is_not_too_eager(record):
+    connections = [attrs.evolve(each, status=307) for each in connected(*[1] * 8)]
+    assert busiest_second(record(ran(), tuple(connections))) == 1
+
+
+def test_a_fault_that_the_client_never_called_for_is_no_matter(record):
+    schedule = (SwallowPings(),)
+    got = score(record(ran(1, 2, 3, 4, 5), connected(1), (), schedule=schedule))
+    assert (got.ok, got.points) == (True, 100)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from email.utils import parsedate_to_datetime
 
 import attrs
 
-from moored.faults import Refuse
+from moored.faults import IgnoreClose, LatePongs, Refuse, SwallowPings
 from moored.faults.counting import Count, count_numbers
 from moored.faults.gauntlet.contract import RETRY_AFTER_MAXIMUM
 from moored.faults.gauntlet.record import TrialRecord
@@ -22,6 +22,9 @@ __all__ = [
     "times_told",
     "unstruck",
 ]
+
+_UP_TO_THE_CLIENT = (IgnoreClose, LatePongs, SwallowPings)
+"""These faults strike only a client that pings, or that waits for the end of its closing."""
 
 _TOLERANCE = 0.1
 """A retry may come so much before its time, in seconds: clocks are read at both ends of a wire."""
@@ -71,7 +74,7 @@ def unstruck(record: TrialRecord) -> int:
     return sum(
         max(0, (fault.times or 1) - struck.count(fault))
         for fault in record.trial.schedule
-        if fault.probability >= 1
+        if fault.probability >= 1 and not isinstance(fault, _UP_TO_THE_CLIENT)
     )
 
 
@@ -103,8 +106,13 @@ def _recovered(record: TrialRecord, injected: Injected) -> float | None:
 
 
 def busiest_second(record: TrialRecord) -> int:
-    """The most connections that were begun within one second."""
-    times = sorted(connection.accepted for connection in record.connections)
+    """The most connections that were begun within one second; following a redirect is none."""
+    times: list[float] = []
+    sent_on = False
+    for connection in record.connections:
+        if not sent_on:
+            times.append(connection.accepted)
+        sent_on = connection.status is not None and 300 <= connection.status < 400
     return max((sum(first <= time < first + 1 for time in times) for first in times), default=0)
 
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 import trio
 
 from moored.faults.gauntlet.client import run_client
-from moored.faults.gauntlet.contract import GRACE, KEEPALIVE, RETRY_MILLISECONDS
+from moored.faults.gauntlet.contract import KEEPALIVE
 from moored.faults.gauntlet.record import TrialRecord
 from moored.faults.gauntlet.score import Score, score
-from moored.faults.gauntlet.trial import Transport, Trial
+from moored.faults.gauntlet.trial import Transport, Trial, feed_path
 from moored.faults.proxy import open_proxy
 from moored.faults.server import open_server
 
@@ -33,11 +33,8 @@ async def run_trial(
     """
     async with open_server(keepalive=KEEPALIVE) as server:
         origin = server.ws_url if transport == "websocket" else server.url
-        query = f"count={trial.count}&pace={trial.pace:g}"
-        query += f"&grace={GRACE:g}" if transport == "websocket" else f"&retry={RETRY_MILLISECONDS}"
-        async with open_proxy(
-            f"{origin}/feed?{query}", schedule=trial.schedule, seed=seed
-        ) as proxy:
+        url = origin + feed_path(trial, transport)
+        async with open_proxy(url, schedule=trial.schedule, seed=seed) as proxy:
             run = await run_client(command_for(command, proxy.url, transport), limit=trial.limit)
             return TrialRecord(
                 trial=trial,

@@ -127,7 +127,7 @@ def _survived(judged: Score) -> Score:
     if verdict:
         return attrs.evolve(judged, verdict=verdict, points=_spoilt(count))
     points = 60.0 + _manners(judged)
-    if judged.ideal is None:
+    if judged.ideal is None or not judged.record.injected:
         points += 20
     elif judged.recovery is not None:
         points += 20 * min(1.0, (judged.ideal + ALLOWANCE) / max(judged.recovery, 1e-9))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
+from urllib.parse import urlencode
 
 import attrs
 
 from moored.faults import Fault
+from moored.faults.gauntlet.contract import GRACE, RETRY_MILLISECONDS
 
 __all__ = [
     "BOTH",
@@ -64,6 +66,7 @@ class Trial:
     :ivar expect: what a good client does.
     :ivar count: messages in the feed.
     :ivar pace: seconds between two of them.
+    :ivar text: what each message's text ends with.
     :ivar limit: seconds after which the client is ended.
     """
 
@@ -75,12 +78,25 @@ class Trial:
     expect: Expectation = Survive()
     count: int = 20
     pace: float = 0.05
+    text: str = ""
     limit: float = 15.0
 
     @property
     def survivable(self) -> bool:
         """Whether the client should come to the end message."""
         return isinstance(self.expect, Survive)
+
+
+def feed_path(trial: Trial, transport: Transport) -> str:
+    """The path and query of the feed."""
+    query: dict[str, object] = {"count": trial.count, "pace": f"{trial.pace:g}"}
+    if transport == "websocket":
+        query["grace"] = f"{GRACE:g}"
+    else:
+        query["retry"] = RETRY_MILLISECONDS
+    if trial.text:
+        query["text"] = trial.text
+    return f"/feed?{urlencode(query)}"
 
 
 def for_transport(trials: Sequence[Trial], transport: Transport) -> tuple[Trial, ...]:

@@ -20,7 +20,8 @@ def follow(client: httpx.Client, last: str) -> str | None:
                 if sse.event == "end":
                     return None
                 last = sse.id
-                print(last, flush=True)
+                if sse.event == "message":
+                    print(last, flush=True)
     except httpx.HTTPStatusError as exc:
         status = exc.response.status_code
         if status < 500 and status not in (408, 429):

@@ -36,5 +36,6 @@ with httpx.Client(timeout=1) as client:
     for sse in iter_sse_retrying(client, "GET", sys.argv[1]):
         if sse.event == "end":
             sys.exit(0)
-        print(sse.id, flush=True)
+        if sse.event == "message":
+            print(sse.id, flush=True)
 sys.exit(1)

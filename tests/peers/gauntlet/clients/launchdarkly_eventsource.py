@@ -24,7 +24,8 @@ for action in client.all:
     if isinstance(action, Event):
         if action.event == "end":
             sys.exit(0)
-        print(action.last_event_id, flush=True)
+        if action.event == "message":
+            print(action.last_event_id, flush=True)
     elif isinstance(action, Fault):
         error = action.error
         if isinstance(error, HTTPContentTypeError):

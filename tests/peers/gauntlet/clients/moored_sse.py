@@ -8,6 +8,7 @@ import moored
 
 POLICY = moored.Policy(
     connect_timeout=1,
+    close_timeout=1,
     heartbeat=moored.Heartbeat(interval=0.5, timeout=0.5),
     idle_timeout=1,
     reconnect=moored.Reconnect(
@@ -21,7 +22,8 @@ async def main() -> int:
         async for event in stream:
             if event.event == "end":
                 return 0
-            print(event.id, flush=True)
+            if event.event == "message":
+                print(event.id, flush=True)
     return 1  # the server said that there is no more, and there was no end
 
 

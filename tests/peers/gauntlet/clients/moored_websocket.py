@@ -9,6 +9,7 @@ import moored
 
 POLICY = moored.Policy(
     connect_timeout=1,
+    close_timeout=1,
     heartbeat=moored.Heartbeat(interval=0.5, timeout=0.5),
     idle_timeout=1,
     reconnect=moored.Reconnect(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from moored.faults import Cut, Refuse, Stall
+from moored.faults import Cut, Duplicate, Refuse, Stall
 from moored.faults.gauntlet.contract import SILENCE, backoff
 from moored.faults.gauntlet.trial import Survive, Trial
 
@@ -10,6 +10,8 @@ __all__ = ["TRIALS"]
 
 AT_ONCE = Survive(ideal=backoff(1))
 AFTER_SILENCE = Survive(ideal=SILENCE + backoff(1))
+
+BEYOND_ASCII = " \N{ANCHOR} \N{SAILBOAT}"
 
 TRIALS = (
     Trial(
@@ -122,6 +124,28 @@ TRIALS = (
             Cut(after_seconds=0.75, how="rst", connection=1),
         ),
         expect=AT_ONCE,
+    ),
+    Trial(
+        name="cut-inside-character",
+        title="closed inside a character of two or more bytes",
+        layer="tcp",
+        schedule=(Cut(at="inside_character", message=6, times=1),),
+        expect=AT_ONCE,
+        text=BEYOND_ASCII,
+    ),
+    Trial(
+        name="stall-inside-character",
+        title="silent inside a character of two or more bytes",
+        layer="tcp",
+        schedule=(Stall(at="inside_character", message=6, pings="swallowed", times=1),),
+        expect=AFTER_SILENCE,
+        text=BEYOND_ASCII,
+    ),
+    Trial(
+        name="duplicate",
+        title="one message comes twice, with the same id",
+        layer="mixed",
+        schedule=(Duplicate(message=6, times=1),),
     ),
     Trial(
         name="cut-then-503-then-stall",

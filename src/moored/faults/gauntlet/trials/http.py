@@ -1,9 +1,9 @@
-"""Answers with another status than the one that is hoped for, on both transports."""
+"""What happens to the request and to the head of its answer, on both transports."""
 
 from __future__ import annotations
 
-from moored.faults import Cut, Refuse
-from moored.faults.gauntlet.contract import RETRY_AFTER_MAXIMUM, backoff
+from moored.faults import Cut, Refuse, SlowHead, Stall
+from moored.faults.gauntlet.contract import CONNECT_TIMEOUT, RETRY_AFTER_MAXIMUM, backoff
 from moored.faults.gauntlet.trial import BOTH, GiveUp, Survive, Transport, Trial
 
 __all__ = ["TRIALS"]
@@ -48,7 +48,51 @@ def _final(status: int, words: str, transports: tuple[Transport, ...]) -> Trial:
     )
 
 
+UNANSWERED = Survive(ideal=CONNECT_TIMEOUT + backoff(1))
+
 TRIALS = (
+    Trial(
+        name="never-answered",
+        title="the first request is accepted and never answered",
+        layer="http",
+        schedule=(Stall(at="after_request", times=1),),
+        expect=UNANSWERED,
+    ),
+    Trial(
+        name="cut-before-head",
+        title="the first connection is closed in place of an answer",
+        layer="http",
+        schedule=(Cut(at="before_head", times=1),),
+        expect=Survive(ideal=backoff(1)),
+    ),
+    Trial(
+        name="cut-inside-head",
+        title="the first connection is closed inside the head of the answer",
+        layer="http",
+        schedule=(Cut(at="inside_head", times=1),),
+        expect=Survive(ideal=backoff(1)),
+    ),
+    Trial(
+        name="stall-inside-head",
+        title="silent inside the head of the first answer",
+        layer="http",
+        schedule=(Stall(at="inside_head", pings="swallowed", times=1),),
+        expect=UNANSWERED,
+    ),
+    Trial(
+        name="slow-head",
+        title="the head of the first answer dribbles, for half a second",
+        layer="http",
+        schedule=(SlowHead(seconds=0.5, times=1),),
+        expect=Survive(ideal=0.5),
+    ),
+    Trial(
+        name="endless-head",
+        title="the head of the first answer dribbles, for a minute",
+        layer="http",
+        schedule=(SlowHead(seconds=60, times=1),),
+        expect=UNANSWERED,
+    ),
     *(_once(status, words) for status, words in TRANSIENT.items()),
     Trial(
         name="503-eight-times",
@@ -81,6 +125,13 @@ TRIALS = (
             Refuse(status=503, retry_after=1, connection=(2, 3)),
         ),
         expect=Survive(ideal=2 + backoff(1)),
+    ),
+    Trial(
+        name="429-retry-after-date",
+        title="429 with the date that is one second away as Retry-After",
+        layer="http",
+        schedule=(Refuse(status=429, retry_after=1, retry_after_as="date", times=1),),
+        expect=Survive(ideal=1.5),  # dates have whole seconds, rounded up
     ),
     Trial(
         name="429-retry-after-absurd",
