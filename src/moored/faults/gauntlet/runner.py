@@ -28,7 +28,7 @@ async def run_trial(
 ) -> TrialRecord:
     """Put one client program through one trial.
 
-    :param command: the program and its arguments; see :func:`command_for`.
+    :param command: the program and its arguments, with ``{url}`` where the URL belongs.
     :param seed: decides all that is random in the proxy.
     """
     async with open_server(keepalive=KEEPALIVE) as server:
