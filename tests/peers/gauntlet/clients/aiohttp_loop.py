@@ -38,7 +38,7 @@ async def main() -> int:
                     return 0
                 last = now
             except aiohttp.WSServerHandshakeError as exc:
-                if exc.status in FINAL and exc.status not in (408, 429):
+                if exc.status in FINAL and exc.status not in (408, 425, 429):
                     raise
             except (aiohttp.ClientError, TimeoutError):
                 pass

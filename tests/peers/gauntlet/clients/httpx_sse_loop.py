@@ -24,7 +24,7 @@ def follow(client: httpx.Client, last: str) -> str | None:
                     print(last, flush=True)
     except httpx.HTTPStatusError as exc:
         status = exc.response.status_code
-        if status < 500 and status not in (408, 429):
+        if status < 500 and status not in (408, 425, 429):
             raise
     except SSEError:
         raise
@@ -34,7 +34,7 @@ def follow(client: httpx.Client, last: str) -> str | None:
 
 
 last, failures = "", 0
-with httpx.Client(timeout=1) as client:
+with httpx.Client(timeout=1, follow_redirects=True) as client:
     while failures < ATTEMPTS:
         now = follow(client, last)
         if now is None:

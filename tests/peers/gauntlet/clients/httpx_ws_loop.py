@@ -31,7 +31,7 @@ async def follow(client: httpx.AsyncClient, last: list[int]) -> bool:
 def is_final(exc: BaseException) -> bool:
     if not isinstance(exc, WebSocketUpgradeError):
         return False
-    return exc.response.status_code in FINAL and exc.response.status_code not in (408, 429)
+    return exc.response.status_code in FINAL and exc.response.status_code not in (408, 425, 429)
 
 
 async def main() -> int:

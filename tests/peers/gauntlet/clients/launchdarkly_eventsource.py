@@ -12,7 +12,6 @@ from ld_eventsource.errors import HTTPContentTypeError, HTTPStatusError
 client = SSEClient(
     connect=ConnectStrategy.http(
         sys.argv[1],
-        pool=urllib3.PoolManager(retries=False),
         urllib3_request_options={"timeout": urllib3.Timeout(connect=1, read=1)},
     ),
     initial_retry_delay=0.2,
