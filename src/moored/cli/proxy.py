@@ -12,7 +12,7 @@ import attrs
 import click
 import trio
 
-from moored.cli.fault_option import fault_from_text
+from moored.cli.fault_option import fault_from_text, kinds_help
 from moored.cli.running import Stop, run
 from moored.cli.serving import Reporter, announce, enter_listening
 from moored.cli.wording import injected_words
@@ -30,7 +30,10 @@ from moored.faults import (
 __all__ = ["proxy"]
 
 
-@click.command(short_help="Run a fault proxy before a server.")
+@click.command(
+    short_help="Run a fault proxy before a server.",
+    epilog=f"The kinds of faults, and what each has beside its aim:\n\n{kinds_help()}",
+)
 @click.option("--upstream", required=True, metavar="URL", help="The server: http(s) or ws(s).")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
@@ -74,12 +77,14 @@ def proxy(
     '{"fault": "refuse", "status": 503, "body": "a, b"}'
 
     \b
-    cut, stall   one of after_messages, after_bytes, after_seconds
-    cut          how=fin|rst
-    stall        pings=answered|swallowed
-    refuse       status, retry_after, body
-    all          connection=1 | 1+3 | 2-5 | 2-   (from 1, as accepted)
-                 times, path, probability
+    every fault    connection=1 | 1+3 | 2-5 | 2-   (from 1, as accepted)
+                   attempt=1   (the k-th request for its path; as connection)
+                   times, path, probability
+    with a moment  one of after_messages, after_bytes, after_seconds, at=PLACE
+    with messages  message=2   (from 1, as sent; as connection)
+    places         after_request, before_head, inside_head, after_head,
+                   inside_chunk, inside_message, inside_character,
+                   between_fragments, before_done, after_done
 
     Faults of --schedule come first, then those of --fault, then --random.
     """

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from moored.faults.catalogue.base import Direction, Fault, Payload
+from moored.faults.catalogue.base import Fault, Payload, Towards
 from moored.faults.catalogue.http import GzipCut, Refuse
 from moored.faults.catalogue.messages import MessageEdit
 from moored.faults.catalogue.moments import Moment, Place
+from moored.faults.catalogue.tcp import TcpFault
 from moored.faults.catalogue.websocket import IgnoreClose, LatePongs, SwallowPings
 from moored.faults.chance import happens
 from moored.faults.scanners import EventScanner, Scanner
@@ -20,7 +21,7 @@ _MAX_PATHS = 10_000
 
 _Kind = TypeVar("_Kind", bound=Fault)
 
-_CONTROL: dict[Direction, tuple[type[Fault], ...]] = {
+_CONTROL: dict[Towards, tuple[type[Fault], ...]] = {
     "to_client": (LatePongs, IgnoreClose),
     "to_server": (SwallowPings, IgnoreClose),
 }
@@ -49,7 +50,7 @@ class Aim:
             for index, fault in enumerate(self.schedule)
             if fault.aims_at(number) and happens(fault.probability, self._seed, index, number)
         ]
-        return ConnectionAim(self, armed)
+        return ConnectionAim(self, armed, seed=f"{self._seed}/{number}")
 
     def take(self, index: int) -> bool:
         """Let fault ``index`` strike once: false when it has done so as often as it may."""
@@ -82,11 +83,13 @@ class Aim:
 class ConnectionAim:
     """The faults that are armed on one connection, and how far its payload has come.
 
+    :ivar seed: decides what is random in the faults themselves.
     :ivar to_client: what passes to the client.
     :ivar to_server: what passes to the server, behind the head of the request.
     """
 
-    def __init__(self, aim: Aim, armed: list[tuple[int, Fault]]) -> None:
+    def __init__(self, aim: Aim, armed: list[tuple[int, Fault]], *, seed: str = "") -> None:
+        self.seed: str = seed
         self._aim = aim
         self._armed = armed
         self.to_client: Track = Track("to_client", lambda: self._armed, self.take)
@@ -154,7 +157,7 @@ class ConnectionAim:
                 return fault
         return None
 
-    def of_messages(self, direction: Direction, payload: Payload) -> list[tuple[int, Fault]]:
+    def of_messages(self, direction: Towards, payload: Payload) -> list[tuple[int, Fault]]:
         """The faults that need whole messages, or frames, of what passes in ``direction``."""
         return [
             (index, fault)
@@ -163,7 +166,7 @@ class ConnectionAim:
         ]
 
     @staticmethod
-    def _needs_messages(fault: Fault, direction: Direction) -> bool:
+    def _needs_messages(fault: Fault, direction: Towards) -> bool:
         if isinstance(fault, MessageEdit):
             return fault.direction == direction
         if isinstance(fault, Moment):
@@ -183,6 +186,17 @@ class ConnectionAim:
             if isinstance(fault, Moment)
             and fault.after_seconds is not None
             and fault.needs_request is with_path
+        ]
+
+    def of_tcp(self, *, with_path: bool) -> list[tuple[int, TcpFault]]:
+        """The faults of TCP.
+
+        :param with_path: those that aim at a request (ask when it is known), or the others.
+        """
+        return [
+            (index, fault)
+            for index, fault in self._armed
+            if isinstance(fault, TcpFault) and fault.needs_request is with_path
         ]
 
     def take(self, index: int) -> bool:

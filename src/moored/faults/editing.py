@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import attrs
 
-from moored.faults.catalogue.base import Direction, Fault
+from moored.faults.catalogue.base import Fault, Towards
 from moored.faults.catalogue.http import GzipCut
 from moored.faults.catalogue.messages import MessageEdit, Piece, Swap
 from moored.faults.catalogue.moments import Moment
@@ -74,7 +74,7 @@ class Editing:
 
     def __init__(
         self,
-        direction: Direction,
+        direction: Towards,
         form: MessageFormat,
         faults: Iterable[tuple[int, Fault]],
         *,
@@ -117,11 +117,15 @@ class Editing:
 
     def flush(self) -> Iterator[Output]:
         """Nothing more comes, or nothing more is wanted: gives what was held back."""
+        yield from self._unswapped()
+        if (rest := self._form.rest()) and not self.deaf:
+            yield Output(rest)
+
+    def _unswapped(self) -> Iterator[Output]:
+        """The message that waits for the one to change places with, which will not come."""
         if self._swapping is not None:
             message, self._swapping = self._swapping[2], None
             yield from self._emit(message)
-        if (rest := self._form.rest()) and not self.deaf:
-            yield Output(rest)
 
     def _unit(self, unit: Unit) -> Iterator[Output]:
         parts = []
@@ -132,6 +136,8 @@ class Editing:
             if late is not None:
                 yield late
         data = b"".join(parts)
+        if isinstance(self._form, FrameFormat) and _is_close(data):
+            yield from self._unswapped()
         if unit.ends_message:
             yield from self._message(data, whole=unit.whole)
         elif data:
@@ -291,3 +297,7 @@ class Editing:
                 return
             yield Output(piece.data, injected=injected, pause=piece.pause)
             injected = ()
+
+
+def _is_close(frame: bytes) -> bool:
+    return frame[:1] != b"" and frame[0] & 0x0F == CLOSE

@@ -11,9 +11,10 @@ import trio
 
 from moored.faults.aftermath import after_strike
 from moored.faults.aim import ConnectionAim
-from moored.faults.catalogue.base import Direction, Fault
+from moored.faults.catalogue.base import Fault, Towards
 from moored.faults.catalogue.http import GzipCut, Refuse, SlowHead
 from moored.faults.catalogue.moments import Moment, Place, Stall
+from moored.faults.catalogue.tcp import Down, TcpFault
 from moored.faults.client_frames import ClientFrames
 from moored.faults.duplex import ClientLeft, Ending, Wires
 from moored.faults.editing import Editing
@@ -22,6 +23,7 @@ from moored.faults.http_relay import HttpRelay
 from moored.faults.message_formats import MessageFormat
 from moored.faults.passage import Passage
 from moored.faults.record import Injected, Record
+from moored.faults.shaping import Shaping
 
 __all__ = ["ConnectUpstream", "Link"]
 
@@ -70,13 +72,14 @@ class Link:
         self._connect = connect
         self._accepted = trio.current_time()
         self._timers: trio.Nursery | None = None
+        self._shaping: Shaping | None = None
         self._path = ""
         # What may be struck now, and by what it was.
         self._scope: trio.CancelScope | None = None
         self._struck: Moment | GzipCut | None = None
         self._stalled = False
 
-    def _passage(self, direction: Direction) -> Passage:
+    def _passage(self, direction: Towards) -> Passage:
         to_client = direction == "to_client"
         return Passage(
             self.aim.to_client if to_client else self.aim.to_server,
@@ -88,6 +91,17 @@ class Link:
 
     async def run(self) -> None:
         """Serve it; both streams are closed afterwards."""
+        if not self.aim.has(TcpFault):
+            await self._run()
+            return
+        async with trio.open_nursery() as nursery:
+            self._shaping = Shaping(self.aim, self.wires.client, nursery, self.inject)
+            self.wires.client = self._shaping.stream
+            self._shaping.begin(with_path=False)
+            await self._run()
+            nursery.cancel_scope.cancel()
+
+    async def _run(self) -> None:
         outcome = "proxy closed"
         try:
             async with trio.open_nursery() as self._timers:
@@ -121,6 +135,8 @@ class Link:
         self._path = path
         self._record.update(self.number, path=path, transport="websocket" if websocket else "http")
         refusal = self.aim.request(path)
+        if self._shaping is not None:
+            self._shaping.begin(with_path=True)
         if refusal is not None:
             self.answered(refusal.status)
             self.inject(refusal, f"status {refusal.status}")
@@ -166,7 +182,7 @@ class Link:
         await self.meet(inside)
 
     def edits(
-        self, direction: Direction, form: MessageFormat, *, chunked: bool = False
+        self, direction: Towards, form: MessageFormat, *, chunked: bool = False
     ) -> Editing | None:
         """What edits the messages that pass in ``direction``; ``None``: nothing does.
 
@@ -248,6 +264,10 @@ class Link:
 
     async def _serve(self) -> Ending:
         """Relay until the end, or until a fault; then do what the fault says."""
+        down = self.aim.first(Down)
+        if down is not None:
+            self.inject(down, "on acceptance")
+            return Ending("cut", reset=down.how == "rst")
         ending = await self._until_struck(HttpRelay(self).run)
         while self._struck is not None:
             fault, self._struck = self._struck, None

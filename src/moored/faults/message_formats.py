@@ -250,7 +250,7 @@ class FrameFormat:
     def middle(self, message: bytes) -> int:
         """Half of the payload of its first frame has passed."""
         first = frames_of(message)[0]
-        return len(first.header) + len(first.payload) // 2 if first.payload else 1
+        return first.header_size + len(first.payload) // 2 if first.payload else 1
 
     def character(self, message: bytes) -> int | None:
         """Inside a character of the payload of a frame."""
@@ -258,8 +258,8 @@ class FrameFormat:
         for frame in frames_of(message):
             found = None if frame.is_control else inside_character(frame.payload)
             if found is not None:
-                return start + len(frame.header) + found
-            start += len(frame.header) + len(frame.payload)
+                return start + frame.header_size + found
+            start += frame.header_size + len(frame.payload)
         return None
 
     @staticmethod
@@ -270,7 +270,7 @@ class FrameFormat:
         """
         start = 0
         for frame in frames_of(data):
-            start += len(frame.header) + len(frame.payload)
+            start += frame.header_size + len(frame.payload)
             if not frame.is_control:
                 return None if frame.fin else start
         return None

@@ -72,7 +72,7 @@ def fault_to_dict(fault: Fault) -> dict[str, Any]:
     data: dict[str, Any] = {"fault": fault.kind}
     for field in attrs.fields(type(fault)):
         value = getattr(fault, field.name)
-        if value == field.default or value is None:
+        if value == field.default:
             continue
         data[field.name] = _plain(value)
     return data

@@ -38,7 +38,7 @@ class Proxy:
         URL says so.
     :param ssl_context: for TLS to the upstream; by default one that verifies certificates.
     :param wall_clock: the time of day in seconds since 1970, for HTTP dates in answers that the
-        proxy gives itself; by default :func:`time.time`.
+        proxy gives itself; by default ``time.time``.
     :raises ValueError: for a URL that is not one of a server.
     :raises ScheduleError: for a wrong schedule.
     """
@@ -247,8 +247,8 @@ async def open_proxy(
     reached, the answer is 502.
 
     :param upstream: the server's URL: ``http``, ``https``, ``ws`` or ``wss``.
-    :param schedule: the faults, as values or as plain mappings; see :class:`~moored.faults.Cut`,
-        :class:`~moored.faults.Stall`, :class:`~moored.faults.Refuse`.
+    :param schedule: the faults, as values or as plain mappings: kinds of
+        :class:`~moored.faults.Fault`, such as :class:`~moored.faults.Cut`.
     :param seed: decides on which connections faults with a ``probability`` strike; 0 by default.
     :param host: the address to listen on; loopback by default.
     :param port: 0 (default) for one that is free.

@@ -29,11 +29,14 @@ class RawFrame:
     :ivar first: the first byte: FIN, reserved bits, opcode.
     :ivar key: the masking key, or ``b""`` where the frame is not masked.
     :ivar payload: without its mask.
+    :ivar came_with: how many bytes of header it came with, where that is known: a length may be
+        written in more bytes than it needs.
     """
 
     first: int
     payload: bytes
     key: bytes = b""
+    came_with: int | None = attrs.field(default=None, eq=False)
 
     @classmethod
     def parse(cls, raw: bytes) -> RawFrame:
@@ -41,7 +44,8 @@ class RawFrame:
         short = raw[1] & 0x7F
         start = 2 + {126: 2, 127: 8}.get(short, 0)
         key = raw[start : start + 4] if raw[1] & _MASKED else b""
-        return cls(raw[0], _mask(raw[start + len(key) :], key), key)
+        start += len(key)
+        return cls(raw[0], _mask(raw[start:], key), key, start)
 
     @property
     def is_control(self) -> bool:
@@ -57,6 +61,11 @@ class RawFrame:
     def header(self) -> bytes:
         """The bytes before the payload."""
         return frame_header(self.first, len(self.payload), self.key)
+
+    @property
+    def header_size(self) -> int:
+        """How many bytes come before the payload."""
+        return len(self.header) if self.came_with is None else self.came_with
 
     def to_bytes(self) -> bytes:
         """The frame as it goes on the wire, with its length in the fewest bytes."""

@@ -61,7 +61,8 @@ class ConnectionRecord:
     :ivar outcome: why it ended: ``"complete"``, ``"cut"``, ``"closed"`` (a
         :class:`~moored.faults.CloseFrame`), ``"refused"``, ``"client left"``,
         ``"upstream left"``, ``"upstream unreachable"``, ``"bad request"``, ``"bad upstream"`` or
-        ``"proxy closed"``; ``""`` while it is open.
+        ``"proxy closed"``; ``""`` while it is open.  An end that a fault of TCP made reads as
+        ``"client left"``.
     """
 
     number: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from moored.faults.catalogue.base import Direction, Payload
+from moored.faults.catalogue.base import Payload, Towards
 from moored.faults.catalogue.moments import Moment
 from moored.faults.scanners import Boundaries, PlainScanner, Scanner
 
@@ -33,7 +33,7 @@ class Track:
 
     def __init__(
         self,
-        direction: Direction,
+        direction: Towards,
         armed: Callable[[], Iterable[tuple[int, object]]],
         take: Callable[[int], bool],
     ) -> None:

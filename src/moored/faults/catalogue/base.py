@@ -16,9 +16,9 @@ from moored.faults.catalogue.checks import (
     contains,
 )
 
-__all__ = ["Direction", "Fault", "Payload"]
+__all__ = ["Fault", "Payload", "Towards"]
 
-Direction: TypeAlias = Literal["to_client", "to_server"]
+Towards: TypeAlias = Literal["to_client", "to_server"]
 """Which way the bytes go that a fault is about."""
 
 Payload: TypeAlias = Literal["websocket", "sse", "http"]

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, NamedTuple, get_args
 
 import attrs
 
-from moored.faults.catalogue.base import Direction, Fault, Payload
+from moored.faults.catalogue.base import Fault, Payload, Towards
 from moored.faults.catalogue.checks import (
     Numbers,
     ScheduleError,
@@ -55,7 +55,7 @@ class Piece(NamedTuple):
 
 @attrs.frozen(kw_only=True, repr=False)
 class MessageEdit(Fault):
-    """A fault that edits whole messages.
+    """What every fault that edits messages has: its aim.  Use one of its kinds.
 
     :ivar message: which messages, counted from 1 as they come from their sender: a number,
         several, a range, or ``None`` (default) for every one.  Messages are what
@@ -72,14 +72,14 @@ class MessageEdit(Fault):
     message: Numbers = attrs.field(default=None, converter=messages)
     after_bytes: int | None = None
     after_seconds: float | None = None
-    direction: Direction = "to_client"
+    direction: Towards = "to_client"
 
     def _check(self) -> None:
         if self.after_bytes is not None:
             check_integer("after_bytes", self.after_bytes, minimum=0)
         if self.after_seconds is not None:
             check_number("after_seconds", self.after_seconds)
-        check_choice("direction", self.direction, get_args(Direction))
+        check_choice("direction", self.direction, get_args(Towards))
         if self.direction == "to_server" and "websocket" not in self.payloads:
             raise ScheduleError("direction", self.direction, "'to_client' for events")
 
@@ -153,16 +153,15 @@ class Swap(MessageEdit):
 
 @attrs.frozen(kw_only=True, repr=False)
 class Spoil(MessageEdit):
-    """The content of a message is spoilt; its framing, type and id are whole.
+    """The text of a message is spoilt; its framing, type and id are whole.
 
-    What the client sees, with ``how``:
+    What the client sees: a message whose text cannot be read.  A WebSocket message that came in
+    fragments comes in one frame.
 
-    * ``"cut"`` (default): the first half of the text: of JSON, the end is missing;
-    * ``"garbled"``: all of it and one ``}`` too many, which no JSON can end with;
-    * ``"utf8"``: all of it and a byte 0xFF, which is not UTF-8.  A WebSocket client has to fail
-      the connection with 1007 if it was text.
-
-    A WebSocket message that came in fragments comes in one frame.
+    :ivar how: ``"cut"`` (default): the first half of the text, so that of JSON the end is missing;
+        ``"garbled"``: all of it and one ``}`` too many, which no JSON can end with; ``"utf8"``: all
+        of it and a byte 0xFF, which is not UTF-8, so that a WebSocket client has to fail the
+        connection with 1007.
     """
 
     kind: ClassVar[str] = "spoil"
@@ -227,16 +226,12 @@ class Insert(MessageEdit):
 class ErrorEvent(MessageEdit):
     """An error in band, as AI servers send it once they have answered 200, before message n.
 
-    What the client sees, with ``shape``:
+    What the client sees: an event, or a WebSocket text message, that holds an error.  The stream
+    goes on behind it: add a :class:`~moored.faults.Cut` for one that does not.
 
-    * ``"named"`` (default): ``event: error`` with ``{"type": "error", "error": {"type": ...,
-      "message": ...}}``;
-    * ``"unnamed"``: an event of the default type with ``{"error": {"message": ..., "type": ...,
-      "param": null, "code": null}}``.
-
-    On a WebSocket each is a text message.  The stream goes on behind it: add a
-    :class:`~moored.faults.Cut` for one that does not.
-
+    :ivar shape: ``"named"`` (default): ``event: error`` with ``{"type": "error", "error":
+        {"type": ..., "message": ...}}``; ``"unnamed"``: an event of the default type with
+        ``{"error": {"message": ..., "type": ..., "param": null, "code": null}}``.
     :ivar type: of the error; ``"server_error"`` by default.
     :ivar text: its message.
     """
@@ -298,11 +293,12 @@ class RetryField(MessageEdit):
 class Oversized(MessageEdit):
     """A message of ``size`` bytes comes before message n, or its header alone.
 
-    What the client sees: one message whose text is ``size`` times ``x``.  With
-    ``payload="missing"`` (WebSocket only) it is a frame header that declares so many bytes, and
-    none of them: whatever comes behind it reads as that payload.
+    What the client sees: one message whose text is ``size`` times ``x``, or a frame that claims
+    to have so many bytes.
 
     :ivar size: in bytes; 16 MiB by default.  At most 1 GiB is sent; at most 2**63 - 1 declared.
+    :ivar payload: ``"sent"`` (default); or ``"missing"`` (WebSocket only): a frame header alone, so
+        that whatever comes behind it reads as its payload.
     """
 
     kind: ClassVar[str] = "oversized"

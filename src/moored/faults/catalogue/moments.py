@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, TypeAlias, get_args
 
 import attrs
 
-from moored.faults.catalogue.base import Direction, Fault, Payload
+from moored.faults.catalogue.base import Fault, Payload, Towards
 from moored.faults.catalogue.checks import (
     ScheduleError,
     check_choice,
@@ -65,7 +65,7 @@ class Moment(Fault):
     after_seconds: float | None = None
     at: Place | None = None
     message: int | None = None
-    direction: Direction = "to_client"
+    direction: Towards = "to_client"
 
     def _check(self) -> None:
         fields = ("after_messages", "after_bytes", "after_seconds", "at")
@@ -82,7 +82,7 @@ class Moment(Fault):
             check_integer("after_bytes", self.after_bytes, minimum=0)
         if self.after_seconds is not None:
             check_number("after_seconds", self.after_seconds)
-        check_choice("direction", self.direction, get_args(Direction))
+        check_choice("direction", self.direction, get_args(Towards))
         self._check_place()
 
     def _check_place(self) -> None:
@@ -169,7 +169,8 @@ class Cut(Moment):
 class Stall(Moment):
     """The socket stays up and nothing flows any more, in either direction, until the client leaves.
 
-    What the client sends is read and thrown away.  The upstream is left connected and unread.
+    What the client sees: everything before, and then silence, or nothing but pongs.  What it sends
+    is read and thrown away.  The upstream is left connected and unread.
     ``Stall(at="after_request")`` accepts and never answers.
 
     :ivar after_messages: as for :class:`Cut`.
