@@ -5,7 +5,7 @@ from __future__ import annotations
 from moored.faults import random_schedule
 from moored.faults.gauntlet.contract import SILENCE, backoff
 from moored.faults.gauntlet.trial import Survive, Trial
-from moored.faults.gauntlet.trials import connection, http, sse, websocket
+from moored.faults.gauntlet.trials import connection, http, sse, tcp, websocket
 
 __all__ = ["catalogue"]
 
@@ -19,6 +19,7 @@ def catalogue(seed: int = 0) -> tuple[Trial, ...]:
     """
     return (
         *connection.TRIALS,
+        *tcp.TRIALS,
         *http.TRIALS,
         *sse.TRIALS,
         *websocket.TRIALS,

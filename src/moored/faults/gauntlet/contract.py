@@ -38,8 +38,10 @@ BACKOFF_MAXIMUM = 1.0
 RETRY_AFTER_MAXIMUM = 3.0
 """Seconds of Retry-After that a client should obey; what asks for more, it should cut to this."""
 
-MAX_CONNECTIONS_PER_SECOND = 6
-"""A client that begins more connections than this within a second retries too eagerly."""
+MAX_CONNECTIONS_PER_SECOND = 8
+"""A client that begins more connections than this within a second retries too eagerly.
+
+With the delays above, it takes much luck with the jitter to come near it."""
 
 KEEPALIVE = 0.4
 """Seconds of quiet after which the SSE feed sends a comment."""
@@ -47,7 +49,7 @@ KEEPALIVE = 0.4
 RETRY_MILLISECONDS = 200
 """What the SSE feed sends as ``retry:``, for clients that leave their backoff to the server."""
 
-GRACE = 0.5
+GRACE = 0.6
 """Seconds that the WebSocket feed waits for a resume message before it begins at the start."""
 
 MAX_LINE_BYTES = 200

@@ -79,7 +79,7 @@ class Trial:
     count: int = 20
     pace: float = 0.05
     text: str = ""
-    limit: float = 15.0
+    limit: float = 12.0
 
     @property
     def survivable(self) -> bool:

@@ -25,6 +25,8 @@ async def main() -> int:
         cursor=lambda message: json.loads(message).get("id"),
         resume=lambda position: json.dumps({"resume": position}),
     ) as stream:
+        # The hook is for connections after the first; without this, the feed waits for a while.
+        await stream.send(json.dumps({"resume": 0}))
         async for text in stream:
             message = json.loads(text)
             if message.get("end"):

@@ -81,10 +81,10 @@ TRIALS = (
     ),
     Trial(
         name="slow-head",
-        title="the head of the first answer dribbles, for half a second",
+        title="the head of the first answer dribbles, for 0.3 s",
         layer="http",
-        schedule=(SlowHead(seconds=0.5, times=1),),
-        expect=Survive(ideal=0.5),
+        schedule=(SlowHead(seconds=0.3, times=1),),
+        expect=Survive(ideal=0.3),
     ),
     Trial(
         name="endless-head",
