@@ -83,6 +83,7 @@ def _score_data(score: Score) -> dict[str, Any]:
         "recovery": _rounded(score.recovery),
         "ideal": _rounded(score.ideal),
         "connections": score.connections,
+        "retries": max(0, score.connections - 1),
         "busiest_second": score.busiest_second,
         "too_eager": score.too_eager,
         "retry_after_ignored": score.retry_after_ignored,
