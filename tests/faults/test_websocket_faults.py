@@ -3,12 +3,14 @@
 import math
 from contextlib import asynccontextmanager
 
+import attrs
 import pytest
 import trio
 import trio.testing
 
 from moored.faults import (
     CloseFrame,
+    CommentsOnly,
     Cut,
     Fragment,
     IgnoreClose,
@@ -132,6 +134,18 @@ async def test_a_close_frame_that_is_not_answered_is_followed_by_the_end(
     assert trio.current_time() - start == 100 + LINGER
 
 
+async def test_connections_are_closed_at_once(through, make_frame):
+    async with through([], make_frame(TEXT, b"hello")) as client:
+        await client.frame()
+        fault = CloseFrame(after_seconds=0, code=1013)
+        assert client.proxy.strike(attrs.evolve(fault, path="/other")) == 0
+        assert client.proxy.strike(attrs.evolve(fault, connection=2)) == 0
+        assert client.proxy.strike(CommentsOnly(after_seconds=0)) == 0
+        assert client.proxy.strike(fault) == 1
+        assert await client.frame() == (CLOSE, b"\x03\xf5")
+        assert client.proxy.injected[0].fault == fault
+
+
 async def test_other_answers_have_no_close_frame(http_upstream, dial):
     head = "HTTP/1.1 200 OK\nContent-Type: text/event-stream"
     upstream = await http_upstream(head, b"data: x\n\n")
@@ -228,6 +242,31 @@ async def test_pongs_are_late_and_data_is_not(nursery, dial, make_frame, autojum
     await upstream.send(make_frame(TEXT, b"long")[4:])
     assert await client.frame() == (TEXT, b"long")
     assert proxy.injected_counts == {"late_pongs": 1}
+
+
+async def test_a_late_pong_waits_for_its_turn(nursery, dial, make_frame, autojump_clock):
+    # Lockstep: what is sent is on its way until the other side has read it.
+    ours, theirs = trio.testing.lockstep_stream_pair()
+    upstream_ours, upstream_theirs = trio.testing.memory_stream_pair()
+
+    async def connect():
+        return upstream_ours
+
+    schedule = [LatePongs(seconds=5, times=1)]
+    proxy = Proxy("ws://f.test", schedule=schedule, connect_upstream=connect)
+    nursery.start_soon(proxy.serve_connection, theirs)
+    upstream, client = await dial(upstream_theirs), await dial(ours)
+    client.limit = math.inf
+    nursery.start_soon(upstream.accept_websocket)
+    await client.upgrade()
+    await upstream.send(make_frame(PONG, b"1") + make_frame(PONG, b"2"))
+    assert await client.frame() == (PONG, b"2")
+    await upstream.send(make_frame(TEXT, b"long"))
+    await trio.sleep(10)  # The message is on its way all the time, and the pong is due.
+    assert await client.frame() == (TEXT, b"long")
+    assert await client.frame() == (PONG, b"1")
+    await upstream.send(make_frame(TEXT, b"a")[:2])
+    assert await client.exactly(2) == b"\x81\x01"  # Nothing is held any more.
 
 
 async def test_no_late_pong_comes_after_a_stall(memory, into_memory, autojump_clock):

@@ -217,6 +217,10 @@ class Link:
 
     # Faults.
 
+    def is_aimed_at(self, fault: Fault) -> bool:
+        """Whether this is one of the connections, and its path one of those, that it aims at."""
+        return fault.aims_at(self.number) and self._path.startswith(fault.path or "")
+
     def strike(self, fault: Moment) -> bool:
         """Let ``fault`` strike now, or (one that has more to say) at the end of the frame.
 

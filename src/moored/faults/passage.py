@@ -51,6 +51,7 @@ class Passage:
         self._passing: Callable[[int], None] | None = None
         self._turn = trio.Lock()
         self._late: list[bytes] = []
+        self._waiting = 0  # for their time, or for the end of a frame
         self._unedited = 0
 
     @property
@@ -89,7 +90,7 @@ class Passage:
             return
         for output in editing.feed(data):
             await self._emit(output)
-        if editing.is_over:
+        if editing.is_over and not self._waiting:
             await self.flush()
             self._unedited += editing.unedited
             self._editing = None
@@ -104,6 +105,7 @@ class Passage:
         for fault, detail in output.injected:
             self._inject(fault, detail)
         if output.delay is not None:
+            self._waiting += 1
             self._spawn(lambda: self._pass_later(output.data, output.delay or 0))
             return
         if output.pause:
@@ -143,3 +145,4 @@ class Passage:
             async with self._turn:
                 if self._late and self.track.scanner.at_boundary:
                     await self._pass(self._late.pop(0))
+                    self._waiting -= 1

@@ -12,7 +12,7 @@ import trio
 
 from moored.faults.aim import Aim
 from moored.faults.catalogue.base import Fault
-from moored.faults.catalogue.moments import Cut, Stall
+from moored.faults.catalogue.moments import CloseFrame, CommentsOnly, Cut, Stall
 from moored.faults.link import ConnectUpstream, Link
 from moored.faults.listening import authority, background, listen
 from moored.faults.notation import schedule_from
@@ -135,7 +135,8 @@ class Proxy:
     def set_schedule(self, schedule: Schedule) -> None:
         """Replace the schedule, for connections that are accepted from now on.
 
-        Their numbers go on from where they are; ``times`` count from the beginning.
+        Their numbers go on from where they are; ``times`` and attempts count from the
+        beginning.
 
         :raises ScheduleError: for a wrong schedule; the one in force stays then.
         """
@@ -147,7 +148,7 @@ class Proxy:
         :param connection: the one to cut; ``None``: all that are open.
         :returns: how many that were.
         """
-        return self._strike(Cut(after_seconds=0, how=how, connection=connection))
+        return self.strike(Cut(after_seconds=0, how=how, connection=connection))
 
     def stall(
         self,
@@ -160,10 +161,15 @@ class Proxy:
         :param connection: the one to stall; ``None``: all that are open.
         :returns: how many that were; those that stall at the end of a frame are counted.
         """
-        return self._strike(Stall(after_seconds=0, pings=pings, connection=connection))
+        return self.strike(Stall(after_seconds=0, pings=pings, connection=connection))
 
-    def _strike(self, fault: Cut | Stall) -> int:
-        hit = [link.strike(fault) for link in self._links.values() if fault.aims_at(link.number)]
+    def strike(self, fault: Cut | Stall | CommentsOnly | CloseFrame) -> int:
+        """Let ``fault`` strike now, on the open connections whose number and path it aims at.
+
+        :param fault: its moment does not count: it may be ``after_seconds=0``.
+        :returns: how many that were; those on which it comes at the end of a frame are counted.
+        """
+        hit = [link.strike(fault) for link in self._links.values() if link.is_aimed_at(fault)]
         return sum(hit)
 
     # Serving.
