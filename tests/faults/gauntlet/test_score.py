@@ -109,7 +109,18 @@ def test_who_invents_the_messages_gets_nothing(record):
 
 def test_who_does_not_meet_the_fault_gets_nothing(record):
     got = score(record(ran(1, 2, 3, 4, 5), connections=connected(1), injected=()))
-    assert (got.ok, got.verdict, got.points) == (False, "left before the fault came", 0)
+    assert (got.ok, got.verdict, got.points) == (False, "came through without meeting the fault", 0)
+
+
+def test_who_leaves_early_is_told_what_is_lost(record):
+    got = score(record(ran(1), connections=connected(1), injected=()))
+    assert (got.ok, got.verdict, got.points) == (False, "4 lost", pytest.approx(6))
+
+
+def test_who_gives_up_too_soon_gets_nothing(record):
+    refused = connected(1, outcome="refused")
+    got = score(record(ran(status=1), refused, (), schedule=(CUT, FINAL), expect=GiveUp()))
+    assert (got.ok, got.verdict, got.points) == (False, "gave up before it had to", 0)
 
 
 def test_without_faults_there_is_nothing_to_recover_from(record):

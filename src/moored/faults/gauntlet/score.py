@@ -67,7 +67,7 @@ def score(record: TrialRecord) -> Score:
     judged = Score(
         record=record,
         ok=False,
-        verdict=_failure(record, output.junk) or "",
+        verdict=_failure(record, output.junk, count) or "",
         count=count,
         recovery=measure.recovery_time(record) if survive else None,
         ideal=expect.ideal if isinstance(expect, Survive) and record.trial.schedule else None,
@@ -85,7 +85,7 @@ def score(record: TrialRecord) -> Score:
     return _survived(judged)
 
 
-def _failure(record: TrialRecord, junk: str | None) -> str | None:
+def _failure(record: TrialRecord, junk: str | None, count: Count) -> str | None:
     """Why the trial counts for nothing, if it does."""
     run = record.run
     if run.end != "exit":
@@ -105,7 +105,10 @@ def _failure(record: TrialRecord, junk: str | None) -> str | None:
     if not record.trial.survivable and run.status == 0:
         return "exited with 0, as if it had seen the end"
     if measure.unstruck(record):
-        return "left before the fault came"
+        if not record.trial.survivable:
+            return "gave up before it had to"
+        if count.exact:  # else it says more what is lost
+            return "came through without meeting the fault"
     return None
 
 

@@ -29,7 +29,9 @@ async def follow(session: aiohttp.ClientSession, last: int) -> int | None:
 
 async def main() -> int:
     last, failures = 0, 0
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(sock_connect=1)) as session:
+    async with aiohttp.ClientSession(
+        timeout=aiohttp.ClientTimeout(sock_connect=1, sock_read=1)
+    ) as session:
         while failures < ATTEMPTS:
             before = last
             try:

@@ -29,8 +29,8 @@ AFTER_SILENCE = Survive(ideal=SILENCE + backoff(1))
 UNANSWERED = Survive(ideal=CONNECT_TIMEOUT + backoff(1))
 
 
-def _trial(name: str, title: str, *schedule: Fault, expect: Survive) -> Trial:
-    return Trial(name=name, title=title, layer="tcp", schedule=schedule, expect=expect)
+def _trial(name: str, title: str, *schedule: Fault, expect: Survive, limit: float = 12.0) -> Trial:
+    return Trial(name=name, title=title, layer="tcp", schedule=schedule, expect=expect, limit=limit)
 
 
 TRIALS = (
@@ -99,12 +99,14 @@ TRIALS = (
         "the server is down: five connections in turn are reset at once",
         Down(times=5),
         expect=Survive(ideal=backoff(5)),
+        limit=25,  # an event source waits for 3 s each time
     ),
     _trial(
         "down-fin",
         "three connections in turn are closed before anything was said",
         Down(how="fin", times=3),
         expect=Survive(ideal=backoff(3)),
+        limit=20,
     ),
     _trial(
         "close-arrives-late",
