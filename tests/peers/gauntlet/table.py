@@ -72,7 +72,7 @@ PEERS = (
         "clients/launchdarkly_eventsource.py",
         ("launchdarkly-eventsource",),
     ),
-    Peer("httpx-sse, simple loop", "sse", "clients/httpx_sse_loop.py", ("httpx-sse", "httpx")),
+    Peer("httpx-sse in a loop", "sse", "clients/httpx_sse_loop.py", ("httpx-sse", "httpx")),
     Peer(
         "httpx-sse with stamina",
         "sse",
@@ -82,10 +82,10 @@ PEERS = (
     Peer("eventsource (npm)", "sse", "npm/eventsource.mjs", ("eventsource",)),
     Peer("openai-python's stream", "sse", "clients/openai_stream.py", ("openai",)),
     Peer("Moored", "websocket", "clients/moored_websocket.py", ("moored",)),
-    Peer("websockets, asyncio", "websocket", "clients/websockets_asyncio.py", ("websockets",)),
-    Peer("websockets, Trio", "websocket", "clients/websockets_trio.py", ("websockets", "trio")),
-    Peer("aiohttp, simple loop", "websocket", "clients/aiohttp_loop.py", ("aiohttp",)),
-    Peer("httpx-ws, simple loop", "websocket", "clients/httpx_ws_loop.py", ("httpx-ws", "httpx")),
+    Peer("websockets (asyncio)", "websocket", "clients/websockets_asyncio.py", ("websockets",)),
+    Peer("websockets (Trio)", "websocket", "clients/websockets_trio.py", ("websockets", "trio")),
+    Peer("aiohttp in a loop", "websocket", "clients/aiohttp_loop.py", ("aiohttp",)),
+    Peer("httpx-ws in a loop", "websocket", "clients/httpx_ws_loop.py", ("httpx-ws", "httpx")),
     Peer("partysocket (npm)", "websocket", "npm/partysocket.mjs", ("partysocket", "ws")),
     Peer(
         "reconnecting-websocket (npm)",
