@@ -195,6 +195,7 @@ BLOCKS = {
         "openers": tables.openers,
         "settings": tables.settings,
     },
+    "docs/gauntlet.md": {"trials": tables.trials},
 }
 """For each page, the blocks between its markers, ``<!-- begin: NAME ... -->`` and
 ``<!-- end: NAME -->``, and what makes each."""
