@@ -139,7 +139,7 @@ class Connection:
         self.buffer = buffer
         self.accepted: float = trio.current_time()
         self.tallies: dict[Direction, Tally] = {"upstream": Tally(), "downstream": Tally()}
-        self.outcome = ""
+        self.outcome: str = ""
         self._seed = seed
         self._flows: dict[Direction, _Flow] = {}
         self._nursery: trio.Nursery | None = None

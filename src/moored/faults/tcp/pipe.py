@@ -43,7 +43,7 @@ class Pipe:
     """
 
     def __init__(self, on_busy: Callable[[], None]) -> None:
-        self.idle = True
+        self.idle: bool = True
         self._on_busy = on_busy
         self._entries: dict[Hashable, _Entry] = {}
         self._stages: list[Stage[Toxic]] = []

@@ -18,6 +18,8 @@ from moored.faults.tcp.toxics import Direction, Toxic
 
 __all__ = ["TcpConnection", "TcpProxy", "ToxicExists", "open_tcp_proxy"]
 
+_DIRECTIONS: tuple[Direction, ...] = ("upstream", "downstream")
+
 
 class ToxicExists(Exception):
     """The proxy has a toxic with this name already."""
@@ -58,8 +60,6 @@ class TcpProxy:
     :ivar listen: where it listens; while disabled, where it is to.
     :ivar toxics: by name, in the order in which they were added.
     :ivar connection_count: how many connections have been accepted.
-    :ivar received: bytes that came from the senders of ended connections, for each direction.
-    :ivar sent: bytes that went to the receivers of ended connections.
     :ivar changes: tells when a connection comes or ends, or a setting changes.
     """
 
@@ -70,16 +70,16 @@ class TcpProxy:
         nursery: trio.Nursery,
         *,
         listen: str = "127.0.0.1:0",
-        seed: int = 0,
+        seed: int | str = 0,
         connect_upstream: Connect | None = None,
     ) -> None:
-        self.name = name
-        self.upstream = upstream
-        self.listen = listen
+        self.name: str = name
+        self.upstream: str = upstream
+        self.listen: str = listen
         self.toxics: dict[str, PlacedToxic] = {}
-        self.connection_count = 0
-        self.received: Counter[Direction] = Counter()
-        self.sent: Counter[Direction] = Counter()
+        self.connection_count: int = 0
+        self._received: Counter[Direction] = Counter()
+        self._sent: Counter[Direction] = Counter()
         self.changes: Changes = Changes()
         self._nursery = nursery
         self._seed = seed
@@ -105,6 +105,24 @@ class TcpProxy:
             )
             for each in self._connections.values()
         )
+
+    @property
+    def received(self) -> dict[Direction, int]:
+        """How many bytes have come from the senders of each direction."""
+        live = [each.tallies for each in self._connections.values()]
+        return {
+            direction: self._received[direction] + sum(each[direction].received for each in live)
+            for direction in _DIRECTIONS
+        }
+
+    @property
+    def sent(self) -> dict[Direction, int]:
+        """How many bytes have gone to the receivers of each direction."""
+        live = [each.tallies for each in self._connections.values()]
+        return {
+            direction: self._sent[direction] + sum(each[direction].sent for each in live)
+            for direction in _DIRECTIONS
+        }
 
     # Settings.
 
@@ -236,8 +254,8 @@ class TcpProxy:
         finally:
             del self._connections[connection.number]
             for direction, tally in connection.tallies.items():
-                self.received[direction] += tally.received
-                self.sent[direction] += tally.sent
+                self._received[direction] += tally.received
+                self._sent[direction] += tally.sent
             self.changes.notify()
 
     def _toxics_in_order(self) -> Iterable[PlacedToxic]:

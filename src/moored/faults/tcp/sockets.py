@@ -36,9 +36,9 @@ class Tally:
     __slots__ = ("received", "sending", "sent")
 
     def __init__(self) -> None:
-        self.received = 0
-        self.sent = 0
-        self.sending = False
+        self.received: int = 0
+        self.sent: int = 0
+        self.sending: bool = False
 
 
 def can_relay(source: trio.abc.Stream, sink: trio.abc.Stream) -> bool:
