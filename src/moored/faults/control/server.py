@@ -83,7 +83,7 @@ async def open_control(
         async with background() as nursery:
             proxies = Proxies(nursery, seed=seed)
             await proxies.populate(list(populate))
-            control = Control(proxies, host, sock.getsockname()[1])
+            control = Control(proxies, *sock.getsockname()[:2])
             every_route = [*routes, *toxiproxy_routes(proxies, metrics=metrics)]
             app = Router(every_route, redirect_slashes=False, default=not_found)
             guard = Guard(app, host=host, token=token or None, allowed_hosts=allowed_hosts)
