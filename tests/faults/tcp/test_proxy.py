@@ -260,6 +260,26 @@ async def test_nothing_is_left_when_the_block_is_left(tcp, abort):
     assert len(os.listdir("/proc/self/fd")) <= before - 4
 
 
+@pytest.mark.parametrize("toxics", [(), (Timeout(),), (Latency(),)])
+async def test_a_sender_that_never_stops_leaves_time_for_others(tcp, toxics, nursery):
+    w = await tcp(*toxics)
+
+    async def send():
+        while True:
+            await w.server.stream.send_all(bytes(1 << 20))
+
+    async def receive():
+        while await w.client.stream.receive_some(1 << 20):
+            pass
+
+    nursery.start_soon(send)
+    nursery.start_soon(receive)
+    with trio.fail_after(2):
+        for _ in range(20):
+            await trio.sleep(0.001)
+    nursery.cancel_scope.cancel()
+
+
 async def test_an_exception_of_the_block_comes_out_as_itself():
     with pytest.raises(ZeroDivisionError):
         async with open_tcp_proxy("127.0.0.1:1"):
