@@ -225,6 +225,24 @@ async def test_a_wrong_method_is_refused_without_a_word(opened, method, path):
         assert "x-toxiproxy-request-id" not in answer.headers
 
 
+async def test_a_refused_body_leaves_the_connection_usable(opened, dial):
+    async with opened() as api:
+        client = await dial(api.control.port)
+        for method, path, status in [
+            ("PUT", "/proxies", "405"),
+            ("POST", "/proxies/x", "404"),
+            ("POST", "/proxies", "400"),
+            ("DELETE", "/metrics", "404"),
+            ("POST", "/reset", "204"),
+        ]:
+            head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 70000\r\n\r\n"
+            await client.send(head.encode())
+            await client.send(b"x" * 70_000)
+            line, fields = await client.head()
+            assert line.split()[1] == status
+            await client.exactly(int(fields.get("content-length", 0)))
+
+
 @pytest.mark.parametrize(
     ("path", "location"),
     [

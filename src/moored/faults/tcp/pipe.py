@@ -78,7 +78,6 @@ class Pipe:
         :raises TypeError: when ``toxic`` is of another kind.
         """
         entry = self._entries[key]
-        self._advance(trio.current_time())
         if type(toxic) is not type(entry.toxic):
             raise TypeError(f"a {entry.toxic.kind} toxic cannot become a {toxic.kind} toxic")
         entry.toxic = toxic
@@ -95,7 +94,6 @@ class Pipe:
         :raises KeyError: when there is none.
         """
         entry = self._entries.pop(key)
-        self._advance(trio.current_time())  # What was due must not come behind what is let go.
         if entry.stage is not None:
             self._hand_on(entry.stage)
         self._rebuild()
