@@ -274,15 +274,15 @@ def held(port: int, connections: int) -> float:
         return rounds * connections / (time.perf_counter() - began)
 
 
-def report(measured: dict[str, dict[str, list[float]]], ways: dict[str, int]) -> None:
-    columns = list(measured)
-    print(f"{'':32}" + "".join(f"{column:>28}" for column in columns))
+def report(measured: dict[str, dict[str, list[float]]], ways: dict[str, int], base: str) -> None:
+    """A line for each way: the ratio to ``base``, and the figure."""
+    print(f"{f'ratio to {base} (figure)':32}" + "".join(f"{column:>28}" for column in measured))
     for name in ways:
         cells = []
-        for column in columns:
-            here, direct = measured[column][name], measured[column]["direct"]
-            ratio = statistics.median(a / b for a, b in zip(here, direct, strict=True))
-            cells.append(f"{ratio:.2f} ({statistics.median(here):,.0f})")
+        for figures in measured.values():
+            rounds = zip(figures[name], figures[base], strict=True)
+            ratio = statistics.median(here / there for here, there in rounds)
+            cells.append(f"{ratio:.2f} ({statistics.median(figures[name]):,.0f})")
         print(f"{name:32}" + "".join(f"{cell:>28}" for cell in cells))
 
 
@@ -316,7 +316,7 @@ def main() -> None:
             ways[name] = stack.enter_context(program(*configure(path, directory, upstream)))
             versions.append(version(path))
         print(f"Python {platform.python_version()}, {os.cpu_count()} cores; {', '.join(versions)}")
-        print(f"{options.rounds} rounds; each the median of ratios to direct, and of the figures")
+        print(f"{options.rounds} rounds: medians of the ratios of each, and of the figures")
         tests = {
             "throughput (MiB/s)": lambda port: throughput(port, options.megabytes),
             f"echo of {PAYLOAD} B, p50 (us)": lambda port: echo(port, options.echoes),
@@ -329,7 +329,9 @@ def main() -> None:
             for column, test in tests.items():
                 for name, port in ways.items():
                     measured[column][name].append(test(port))
-        report(measured, ways)
+        for base in ("direct", "haproxy"):
+            if base in ways:
+                report(measured, ways, base)
 
 
 if __name__ == "__main__":
