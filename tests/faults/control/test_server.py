@@ -114,6 +114,25 @@ async def test_it_begins_with_the_proxies_that_it_is_given():
             pass  # pragma: no cover
 
 
+async def test_changes_are_told(opened):
+    async with opened() as api:
+        proxies = api.control.proxies
+
+        async def wait(condition, task_status):
+            task_status.started()
+            with trio.fail_after(2):
+                await proxies.changes.wait_until(condition)
+
+        async with trio.open_nursery() as waiting:
+            await waiting.start(wait, lambda: [each.tcp.name for each in proxies] == ["p"])
+            await waiting.start(wait, lambda: [len(each.toxics) for each in proxies] == [1])
+            await api.proxy()
+            await api.call("POST", "/proxies/p/toxics", {"type": "noop"})
+        async with trio.open_nursery() as waiting:
+            await waiting.start(wait, lambda: list(proxies) == [])
+            await api.call("DELETE", "/proxies/p")
+
+
 async def test_nothing_is_left_when_the_block_is_left(echo_server, dial):
     files = len(os.listdir("/proc/self/fd"))
     tasks = trio.lowlevel.current_statistics().tasks_living

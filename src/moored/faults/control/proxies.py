@@ -11,6 +11,7 @@ import trio
 from moored.faults.control.bodies import bad_body, boolean, read_object, text
 from moored.faults.control.errors import ApiError
 from moored.faults.control.toxic_data import ToxicData
+from moored.faults.record import Changes
 from moored.faults.tcp.proxy import TcpProxy
 
 __all__ = ["ControlledProxy", "PopulateError", "Proxies"]
@@ -103,9 +104,12 @@ class Proxies:
 
     :param nursery: for their tasks.
     :param seed: decides all that is random.
+
+    :ivar changes: tells when anything about any of them changes.
     """
 
     def __init__(self, nursery: trio.Nursery, *, seed: int = 0) -> None:
+        self.changes: Changes = Changes()
         self._nursery = nursery
         self._seed = seed
         self._proxies: dict[str, ControlledProxy] = {}
@@ -143,11 +147,13 @@ class Proxies:
             self._nursery,
             listen=given.get("listen", ""),
             seed=f"{self._seed}/{name}",
+            changes=self.changes,
         )
         proxy = ControlledProxy(tcp)
         if given.get("enabled", True):
             await _enable(tcp)
         self._proxies[name] = proxy
+        self.changes.notify()
         return proxy
 
     async def update(self, name: str, body: object) -> ControlledProxy:
@@ -180,6 +186,7 @@ class Proxies:
         async with self._lock:
             await self.get(name).tcp.disable()
             del self._proxies[name]
+            self.changes.notify()
 
     async def populate(self, body: object) -> list[ControlledProxy]:
         """Make those of a list, except where they are as the list has them.

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import attrs
 import trio
 
 from moored.faults.listening import background
-from moored.faults.record import Changes
+from moored.faults.record import Changes, Log
 from moored.faults.tcp.address import dial, listen_on, resolve, split
 from moored.faults.tcp.connection import Connect, Connection, PlacedToxic
 from moored.faults.tcp.sockets import BUFFER_BYTES
@@ -27,18 +28,23 @@ class ToxicExists(Exception):
 
 @attrs.frozen
 class TcpConnection:
-    """A connection that is open, as it is now.
+    """One connection that the proxy accepted.
 
     :ivar number: from 1, in the order of acceptance.
     :ivar accepted: when, by Trio's clock, in seconds.
     :ivar bytes_up: passed from client to server.
     :ivar bytes_down: passed from server to client.
+    :ivar ended: when, or ``None`` while it is open.
+    :ivar outcome: how it ended: ``"complete"``, ``"reset"`` or ``"upstream unreachable"``; ``""``
+        while it is open.
     """
 
     number: int
     accepted: float
-    bytes_up: int
-    bytes_down: int
+    bytes_up: int = 0
+    bytes_down: int = 0
+    ended: float | None = None
+    outcome: str = ""
 
 
 class TcpProxy:
@@ -56,6 +62,7 @@ class TcpProxy:
     :param seed: decides all that is random, together with the name of the toxic, the direction, and
         the number of the connection.
     :param connect_upstream: opens a connection to the server; by default TCP.
+    :param changes: to share with other proxies; by default its own.
 
     :ivar listen: where it listens; while disabled, where it is to.
     :ivar toxics: by name, in the order in which they were added.
@@ -72,6 +79,7 @@ class TcpProxy:
         listen: str = "127.0.0.1:0",
         seed: int | str = 0,
         connect_upstream: Connect | None = None,
+        changes: Changes | None = None,
     ) -> None:
         self.name: str = name
         self.upstream: str = upstream
@@ -80,12 +88,13 @@ class TcpProxy:
         self.connection_count: int = 0
         self._received: Counter[Direction] = Counter()
         self._sent: Counter[Direction] = Counter()
-        self.changes: Changes = Changes()
+        self.changes: Changes = Changes() if changes is None else changes
         self._nursery = nursery
         self._seed = seed
         self._connect = connect_upstream or self._dial
         self._buffer = memoryview(bytearray(BUFFER_BYTES))
         self._connections: dict[int, Connection] = {}
+        self._log: Log[TcpConnection] = Log()
         self._accepting: _Accepting | None = None
 
     @property
@@ -95,16 +104,18 @@ class TcpProxy:
 
     @property
     def connections(self) -> tuple[TcpConnection, ...]:
-        """The open connections, oldest first."""
+        """The connections (the last 10,000), oldest first, open ones included."""
         return tuple(
-            TcpConnection(
-                each.number,
-                each.accepted,
-                each.tallies["upstream"].sent,
-                each.tallies["downstream"].sent,
-            )
-            for each in self._connections.values()
+            attrs.evolve(entry, **_passed(self._connections[entry.number]))
+            if entry.number in self._connections
+            else entry
+            for entry in self._log.entries()
         )
+
+    @property
+    def open_connections(self) -> int:
+        """How many connections are open."""
+        return len(self._connections)
 
     @property
     def received(self) -> dict[Direction, int]:
@@ -245,6 +256,7 @@ class TcpProxy:
         self._connections[number] = connection = Connection(
             number, stream, seed=f"{self._seed}/{number}", buffer=self._buffer
         )
+        self._log.add(TcpConnection(number, connection.accepted))
         self.changes.notify()
         return connection
 
@@ -256,6 +268,12 @@ class TcpProxy:
             for direction, tally in connection.tallies.items():
                 self._received[direction] += tally.received
                 self._sent[direction] += tally.sent
+            self._log.update(
+                connection.number,
+                **_passed(connection),
+                ended=trio.current_time(),
+                outcome=connection.outcome,
+            )
             self.changes.notify()
 
     def _toxics_in_order(self) -> Iterable[PlacedToxic]:
@@ -263,6 +281,11 @@ class TcpProxy:
 
     async def _dial(self) -> trio.abc.Stream:
         return await dial(self.upstream)
+
+
+def _passed(connection: Connection) -> dict[str, Any]:
+    tallies = connection.tallies
+    return {"bytes_up": tallies["upstream"].sent, "bytes_down": tallies["downstream"].sent}
 
 
 class _Accepting(trio.abc.Listener[trio.SocketStream]):
