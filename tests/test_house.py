@@ -166,7 +166,13 @@ def test_every_module_has_a_floor():
 # The modules that users import from.  What each offers is its __all__.
 DOORS = [
     name
-    for name in ("moored", "moored.faults", "moored.faults.tcp", "moored.chat")
+    for name in (
+        "moored",
+        "moored.faults",
+        "moored.faults.tcp",
+        "moored.faults.control",
+        "moored.chat",
+    )
     if name in SOURCES
 ]
 

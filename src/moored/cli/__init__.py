@@ -1,4 +1,4 @@
-"""The commands: ``moored demo | tail | serve | proxy``."""
+"""The commands: ``moored demo | tail | serve | proxy | toxiproxy``."""
 
 from __future__ import annotations
 

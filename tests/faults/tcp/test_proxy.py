@@ -8,6 +8,7 @@ import pytest
 import trio
 
 from moored.faults.tcp import connection as connection_module
+from moored.faults.tcp import sockets
 from moored.faults.tcp.proxy import TcpProxy, open_tcp_proxy
 from moored.faults.tcp.toxics import (
     HalfOpen,
@@ -151,6 +152,10 @@ async def test_an_upstream_that_cannot_be_reached_closes_the_client(dial, upstre
         client = await dial(int(proxy.listen.rpartition(":")[2]))
         await client.send(b"x")
         assert await client.rest() == (b"", "fin")
+        await client.aclose()
+        with trio.fail_after(2):
+            await proxy.changes.wait_until(lambda: not proxy.open_connections)
+        assert [each.outcome for each in proxy.connections] == ["upstream unreachable"]
 
 
 async def test_disabled_it_closes_in_order_and_refuses(tcp, dial):
@@ -171,18 +176,21 @@ async def test_disabled_it_closes_in_order_and_refuses(tcp, dial):
 
 async def test_close_connections_by_a_reset(tcp):
     w = await tcp()
+    await w.client.send(b"x")
+    assert await w.server.exactly(1) == b"x"
     await w.proxy.close_connections(reset=True)
     assert await w.client.rest() == (b"", "rst")
     assert await w.server.rest() == (b"", "rst")
     with trio.fail_after(2):
-        await w.proxy.changes.wait_until(lambda: not w.proxy.connections)
+        await w.proxy.changes.wait_until(lambda: not w.proxy.open_connections)
+    assert [each.outcome for each in w.proxy.connections] == ["reset"]
 
 
 async def test_moving_cuts_connections_and_keeps_toxics(tcp):
     w = await tcp(Latency())
     before = w.proxy.listen
     await w.proxy.move(listen=before.replace("127.0.0.1", "localhost"), upstream=w.proxy.upstream)
-    assert len(w.proxy.connections) == 1  # the same place by another name
+    assert w.proxy.open_connections == 1  # the same place by another name
     await w.proxy.move(listen="127.0.0.1:0", upstream=w.proxy.upstream)
     assert w.proxy.listen != before
     assert await w.client.rest() == (b"", "fin")
@@ -216,14 +224,19 @@ async def test_what_has_passed_is_counted(tcp):
     assert await w.server.exactly(5) == b"12345"
     (connection,) = w.proxy.connections
     assert (connection.number, connection.bytes_up, connection.bytes_down) == (1, 5, 0)
+    assert (connection.ended, connection.outcome) == (None, "")
     await w.server.send(bytes(15))
     assert len((await w.client.rest())[0]) == 10
     await w.client.aclose()
     await w.server.aclose()
     with trio.fail_after(2):
-        await w.proxy.changes.wait_until(lambda: not w.proxy.connections)
+        await w.proxy.changes.wait_until(lambda: not w.proxy.open_connections)
     assert w.proxy.received == {"upstream": 5, "downstream": 15}
     assert w.proxy.sent == {"upstream": 5, "downstream": 10}
+    (connection,) = w.proxy.connections
+    assert (connection.number, connection.bytes_up, connection.bytes_down) == (1, 5, 10)
+    assert connection.accepted <= connection.ended <= trio.current_time()
+    assert connection.outcome == "complete"
 
 
 async def test_a_thousand_connections_are_held(nursery, dial):
@@ -240,7 +253,7 @@ async def test_a_thousand_connections_are_held(nursery, dial):
             await client.send(b"%04d" % number)
         for number, client in enumerate(clients):
             assert await client.exactly(4) == b"%04d" % number
-        assert len(proxy.connections) == 1000
+        assert proxy.open_connections == 1000
         nursery.cancel_scope.cancel()
 
 
@@ -255,9 +268,25 @@ async def test_nothing_is_left_when_the_block_is_left(tcp, abort):
     await w.client.aclose()
     await w.server.aclose()
     with trio.fail_after(3):
-        await w.proxy.changes.wait_until(lambda: not w.proxy.connections)
+        await w.proxy.changes.wait_until(lambda: not w.proxy.open_connections)
     # The listener, and both sides of the connection on both ends.
     assert len(os.listdir("/proc/self/fd")) <= before - 4
+
+
+@pytest.mark.parametrize("toxics", [(), (Timeout(),), (Latency(),)])
+async def test_a_sender_that_never_stops_leaves_time_for_others(tcp, toxics, monkeypatch, nursery):
+    w = await tcp(*toxics)
+    # From here on every socket always has bytes, and takes all that is sent.
+    monkeypatch.setattr(sockets.os, "readv", lambda fd, buffers: len(buffers[0]))
+    monkeypatch.setattr(sockets.os, "write", lambda fd, data: len(data))
+    await w.server.send(b"x")
+    turns = 0
+    with trio.move_on_after(0.1):
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+    monkeypatch.undo()
+    assert turns > 10
 
 
 async def test_an_exception_of_the_block_comes_out_as_itself():

@@ -4,7 +4,7 @@ import pytest
 import trio
 import trio.testing
 
-from moored.faults.endings import finish, reset
+from moored.faults.endings import LINGER, finish, reset
 from moored.faults.tcp.shaped import ShapedStream
 from moored.faults.tcp.toxics import (
     Bandwidth,
@@ -136,6 +136,61 @@ async def test_a_timeout_ends_a_send_that_waits(autojump_clock, nursery):
     assert await stream.receive_some() == b""
     await stream.aclose()
     assert (await arrivals(theirs))[-1] == (2, b"")
+
+
+async def test_an_end_reaches_a_receive_that_was_waiting_before(autojump_clock, nursery):
+    ours, theirs = trio.testing.memory_stream_pair()
+    stream = ShapedStream(ours, nursery)
+
+    async def later():
+        await trio.sleep(1)
+        stream.add(LimitData(bytes=2))
+        await stream.send_all(b"abc")
+
+    nursery.start_soon(later)
+    # The client does not close its side, and yet it does not wait for ever.
+    assert await arrivals(stream) == [(1 + LINGER, b"")]
+    assert [data for _, data in await arrivals(theirs)] == [b"ab", b""]
+
+
+async def test_a_receive_that_is_cancelled_leaves_the_bytes_to_the_chain(
+    autojump_clock, memory_pair, nursery
+):
+    stream, peer = memory_pair
+
+    async def later():
+        await trio.sleep(1)
+        stream.add(Latency(latency=1.0), "upstream")
+
+    nursery.start_soon(later)
+    assert await arrivals(stream, 2) == []
+    await peer.send_all(b"x")
+    assert await arrivals(stream, 5) == [(3, b"x")]
+
+
+@pytest.mark.parametrize("toxic", [Timeout(timeout=0.05), LimitData(bytes=1)])
+async def test_a_toxic_ends_both_directions_on_tcp(tcp_pair, toxic, nursery):
+    stream, client = tcp_pair
+    with trio.move_on_after(0.05):
+        while True:
+            await stream.send_all(bytes(1 << 20))  # until it would wait
+    broken = trio.Event()
+
+    async def send():
+        with pytest.raises(trio.BrokenResourceError):
+            while True:
+                await stream.send_all(bytes(1 << 20))
+        broken.set()
+
+    nursery.start_soon(send)
+    await trio.testing.wait_all_tasks_blocked()
+    stream.add(toxic, "upstream")
+    await client.send(b"xyz")
+    with trio.fail_after(2):
+        await broken.wait()
+        while data := await stream.receive_some():
+            assert data == b"x"
+        assert (await client.rest())[1] == "fin"
 
 
 async def test_a_receive_takes_no_more_than_it_asks_for(memory_pair):

@@ -8,7 +8,7 @@ import socket
 
 import trio
 
-__all__ = ["dial", "listen_on", "resolve", "split"]
+__all__ = ["bound", "dial", "listen_on", "resolve", "split"]
 
 _DIAL_TIMEOUT = 10.0
 _BACKLOG = 4096
@@ -16,11 +16,11 @@ _WILDCARDS = ("", "0.0.0.0", "::")
 
 
 def split(address: str) -> tuple[str, int]:
-    """The host, without brackets, and the port of ``address``.
+    """The host, without brackets, and the port of ``address``; no address at all is ``:0``.
 
     :raises ValueError: when it is no address.
     """
-    host, colon, port = address.rpartition(":")
+    host, colon, port = (address or ":0").rpartition(":")
     bracketed = host[:1] == "[" and host[-1:] == "]"
     if not colon or (":" in host and not bracketed):
         wrong = "too many colons in address" if colon else "missing port in address"
@@ -64,16 +64,24 @@ async def listen_on(address: str) -> tuple[trio.SocketListener, str]:
     :raises ValueError: when it is no address.
     :raises OSError: when it cannot be had.
     """
-    host, port = await _first(*split(address))
-    try:
-        sock = _bound(host, port)
-    except OSError as exc:
-        if host != "::" or exc.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
-            raise
-        sock = _bound("0.0.0.0", port)  # There is no IPv6 here.
+    sock = await bound(*split(address))
     real_host, real_port = sock.getsockname()[:2]
     listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
     return listener, _join(real_host, real_port)
+
+
+async def bound(host: str, port: int) -> socket.socket:
+    """A socket that listens; without a host on every interface, IPv4 and IPv6.
+
+    :raises OSError: when the address cannot be had.
+    """
+    host, port = await _first(host, port)
+    try:
+        return _bound(host, port)
+    except OSError as exc:
+        if host != "::" or exc.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+            raise
+        return _bound("0.0.0.0", port)  # There is no IPv6 here.
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -11,8 +11,8 @@ import trio
 from moored.faults.duplex import HALF_CLOSED_GRACE
 from moored.faults.endings import finish, half_close, reset
 from moored.faults.tcp.pipe import Pipe
-from moored.faults.tcp.sockets import SinkBroken, Tally, can_relay, relay
-from moored.faults.tcp.stages import End
+from moored.faults.tcp.sockets import SinkBroken, Tally, relay, send, sockets_of
+from moored.faults.tcp.stages import End, Item
 from moored.faults.tcp.toxics import Direction, Toxic
 
 __all__ = ["Connect", "Connection", "PlacedToxic"]
@@ -21,6 +21,7 @@ Connect: TypeAlias = Callable[[], Awaitable[trio.abc.Stream]]
 """Opens a connection to the upstream."""
 
 _RECEIVE_BYTES = 32 * 1024
+_CHUNKS_IN_A_ROW = 8
 
 
 @attrs.frozen(kw_only=True)
@@ -52,19 +53,25 @@ class _Flow:
         self._connection = connection
         self._source = source
         self._sink = sink
-        self._direct = can_relay(source, sink)
+        self._sockets = sockets_of(source, sink)
+        self._lock = trio.Lock()
         self.pipe = pipe
         self.tally = tally
 
     async def read(self) -> None:
         """Read from the source to its end."""
         pipe = self.pipe
+        chunks = 0
         try:
             while data := await self._receive():
+                chunks += 1
+                if chunks % _CHUNKS_IN_A_ROW == 0:  # Nothing else here has to be a checkpoint.
+                    await trio.lowlevel.checkpoint()
                 if pipe.idle:
                     await self._send(data)
                 else:
-                    pipe.feed(data)
+                    pipe.feed(data, wake=False)
+                    await self._send_due()
                     await pipe.room()
         except SinkBroken:
             self._connection.end(reset=True)
@@ -78,16 +85,16 @@ class _Flow:
             await self._connection.watch()
 
     async def _receive(self) -> bytes:
-        if self._direct and self.pipe.idle:
-            assert isinstance(self._source, trio.SocketStream)
-            assert isinstance(self._sink, trio.SocketStream)
-            buffer = self._connection.buffer
-            return await relay(self._source, self._sink, self.pipe, self.tally, buffer)
+        if self._sockets is not None:
+            return await relay(*self._sockets, self.pipe, self.tally, self._connection.buffer)
         data = bytes(await self._source.receive_some(_RECEIVE_BYTES))
         self.tally.received += len(data)
         return data
 
     async def _send(self, data: bytes) -> None:
+        if self._sockets is not None:
+            await send(self._sockets[1], data, self.tally)
+            return
         self.tally.sending = True
         try:
             await self._sink.send_all(data)
@@ -96,16 +103,32 @@ class _Flow:
         self.tally.sending = False
         self.tally.sent += len(data)
 
+    async def _send_due(self) -> None:
+        """Send what is through already: to wake the other task for it would cost more."""
+        if not self._lock.locked():
+            self._lock.acquire_nowait()  # The other way is a checkpoint.
+            try:
+                while (item := self.pipe.take_nowait()) is not None:
+                    await self._pass(item)
+            finally:
+                self._lock.release()
+        self.pipe.wake()
+
     async def write(self) -> None:
         """Send what comes out of the pipe, until it is idle or ended."""
         try:
-            while (item := await self.pipe.take()) is not None:
-                if isinstance(item, End):
-                    await self._end(item)
-                    return
-                await self._send(item.data)
+            while await self.pipe.ready():
+                async with self._lock:  # before an item is taken, or it could be overtaken
+                    if (item := self.pipe.take_nowait()) is not None:
+                        await self._pass(item)
         except SinkBroken:
             self._connection.end(reset=True)
+
+    async def _pass(self, item: Item) -> None:
+        if isinstance(item, End):
+            await self._end(item)
+        else:
+            await self._send(item.data)
 
     async def _end(self, end: End) -> None:
         if end.reset or end.whole or not await half_close(self._sink):
@@ -139,7 +162,7 @@ class Connection:
         self.buffer = buffer
         self.accepted: float = trio.current_time()
         self.tallies: dict[Direction, Tally] = {"upstream": Tally(), "downstream": Tally()}
-        self.outcome = ""
+        self.outcome: str = ""
         self._seed = seed
         self._flows: dict[Direction, _Flow] = {}
         self._nursery: trio.Nursery | None = None

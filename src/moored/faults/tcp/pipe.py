@@ -43,13 +43,14 @@ class Pipe:
     """
 
     def __init__(self, on_busy: Callable[[], None]) -> None:
-        self.idle = True
+        self.idle: bool = True
         self._on_busy = on_busy
         self._entries: dict[Hashable, _Entry] = {}
         self._stages: list[Stage[Toxic]] = []
         self._out: deque[Item] = deque()
         self._out_size = 0
         self._ended = False
+        self._awaited = math.inf  # when who waits in ready() wakes by itself
         self._arrivals = trio.lowlevel.ParkingLot()
         self._departures = trio.lowlevel.ParkingLot()
 
@@ -77,7 +78,6 @@ class Pipe:
         :raises TypeError: when ``toxic`` is of another kind.
         """
         entry = self._entries[key]
-        self._advance(trio.current_time())
         if type(toxic) is not type(entry.toxic):
             raise TypeError(f"a {entry.toxic.kind} toxic cannot become a {toxic.kind} toxic")
         entry.toxic = toxic
@@ -94,7 +94,6 @@ class Pipe:
         :raises KeyError: when there is none.
         """
         entry = self._entries.pop(key)
-        self._advance(trio.current_time())  # What was due must not come behind what is let go.
         if entry.stage is not None:
             self._hand_on(entry.stage)
         self._rebuild()
@@ -131,14 +130,23 @@ class Pipe:
         """Whether anything waits here."""
         return bool(self._out) or any(stage.size for stage in self._stages)
 
-    def feed(self, item: bytes | End) -> None:
-        """Put in what came from the sender; :meth:`room` says when more may be."""
+    def feed(self, item: bytes | End, *, wake: bool = True) -> None:
+        """Put in what came from the sender; :meth:`room` says when more may be.
+
+        :param wake: whether who waits in :meth:`ready` is told; otherwise call :meth:`wake`.
+        """
         now = trio.current_time()
         if self.idle:
             self.idle = False
             self._on_busy()
         self._pass(Data(item, now) if isinstance(item, bytes) else item, 0, now)
-        self._arrivals.unpark_all()
+        if wake:
+            self.wake()
+
+    def wake(self) -> None:
+        """Tell who waits in :meth:`ready`, if anything is due before what it waits for."""
+        if self._out or self._due() < self._awaited:
+            self._arrivals.unpark_all()
 
     async def room(self) -> None:
         """Return when the sender may be read from."""
@@ -153,18 +161,36 @@ class Pipe:
 
     async def take(self) -> Item | None:
         """The next item that has come through, when it has; ``None`` when the pipe is idle."""
+        while await self.ready():
+            if (item := self.take_nowait()) is not None:
+                return item
+        return None
+
+    async def ready(self) -> bool:
+        """Wait until something has come through; false when the pipe is idle."""
         while True:
             self._advance(trio.current_time())
             if self._out:
-                item = self._out.popleft()
-                self._out_size -= item_size(item)
-                self._departures.unpark_all()
-                return item
+                return True
             if not self._stages:
                 self.idle = True
-                return None
-            with trio.move_on_at(min(stage.due for stage in self._stages)):
+                return False
+            self._awaited = self._due()
+            with trio.move_on_at(self._awaited):
                 await self._arrivals.park()
+
+    def take_nowait(self) -> Item | None:
+        """The next item, if it has come through."""
+        self._advance(trio.current_time())
+        if not self._out:
+            return None
+        item = self._out.popleft()
+        self._out_size -= item_size(item)
+        self._departures.unpark_all()
+        return item
+
+    def _due(self) -> float:
+        return min((stage.due for stage in self._stages), default=math.inf)
 
     def _advance(self, now: float) -> None:
         for place, stage in enumerate(self._stages, 1):

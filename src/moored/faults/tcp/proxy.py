@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import attrs
 import trio
 
 from moored.faults.listening import background
-from moored.faults.record import Changes
+from moored.faults.record import Changes, Log
 from moored.faults.tcp.address import dial, listen_on, resolve, split
 from moored.faults.tcp.connection import Connect, Connection, PlacedToxic
 from moored.faults.tcp.sockets import BUFFER_BYTES
 from moored.faults.tcp.toxics import Direction, Toxic
 
 __all__ = ["TcpConnection", "TcpProxy", "ToxicExists", "open_tcp_proxy"]
+
+_DIRECTIONS: tuple[Direction, ...] = ("upstream", "downstream")
 
 
 class ToxicExists(Exception):
@@ -25,18 +28,23 @@ class ToxicExists(Exception):
 
 @attrs.frozen
 class TcpConnection:
-    """A connection that is open, as it is now.
+    """One connection that the proxy accepted.
 
     :ivar number: from 1, in the order of acceptance.
     :ivar accepted: when, by Trio's clock, in seconds.
     :ivar bytes_up: passed from client to server.
     :ivar bytes_down: passed from server to client.
+    :ivar ended: when, or ``None`` while it is open.
+    :ivar outcome: how it ended: ``"complete"``, ``"reset"`` or ``"upstream unreachable"``; ``""``
+        while it is open.
     """
 
     number: int
     accepted: float
-    bytes_up: int
-    bytes_down: int
+    bytes_up: int = 0
+    bytes_down: int = 0
+    ended: float | None = None
+    outcome: str = ""
 
 
 class TcpProxy:
@@ -54,12 +62,11 @@ class TcpProxy:
     :param seed: decides all that is random, together with the name of the toxic, the direction, and
         the number of the connection.
     :param connect_upstream: opens a connection to the server; by default TCP.
+    :param changes: to share with other proxies; by default its own.
 
     :ivar listen: where it listens; while disabled, where it is to.
     :ivar toxics: by name, in the order in which they were added.
     :ivar connection_count: how many connections have been accepted.
-    :ivar received: bytes that came from the senders of ended connections, for each direction.
-    :ivar sent: bytes that went to the receivers of ended connections.
     :ivar changes: tells when a connection comes or ends, or a setting changes.
     """
 
@@ -70,22 +77,24 @@ class TcpProxy:
         nursery: trio.Nursery,
         *,
         listen: str = "127.0.0.1:0",
-        seed: int = 0,
+        seed: int | str = 0,
         connect_upstream: Connect | None = None,
+        changes: Changes | None = None,
     ) -> None:
-        self.name = name
-        self.upstream = upstream
-        self.listen = listen
+        self.name: str = name
+        self.upstream: str = upstream
+        self.listen: str = listen
         self.toxics: dict[str, PlacedToxic] = {}
-        self.connection_count = 0
-        self.received: Counter[Direction] = Counter()
-        self.sent: Counter[Direction] = Counter()
-        self.changes: Changes = Changes()
+        self.connection_count: int = 0
+        self._received: Counter[Direction] = Counter()
+        self._sent: Counter[Direction] = Counter()
+        self.changes: Changes = Changes() if changes is None else changes
         self._nursery = nursery
         self._seed = seed
         self._connect = connect_upstream or self._dial
         self._buffer = memoryview(bytearray(BUFFER_BYTES))
         self._connections: dict[int, Connection] = {}
+        self._log: Log[TcpConnection] = Log()
         self._accepting: _Accepting | None = None
 
     @property
@@ -95,16 +104,36 @@ class TcpProxy:
 
     @property
     def connections(self) -> tuple[TcpConnection, ...]:
-        """The open connections, oldest first."""
+        """The connections (the last 10,000), oldest first, open ones included."""
         return tuple(
-            TcpConnection(
-                each.number,
-                each.accepted,
-                each.tallies["upstream"].sent,
-                each.tallies["downstream"].sent,
-            )
-            for each in self._connections.values()
+            attrs.evolve(entry, **_passed(self._connections[entry.number]))
+            if entry.number in self._connections
+            else entry
+            for entry in self._log.entries()
         )
+
+    @property
+    def open_connections(self) -> int:
+        """How many connections are open."""
+        return len(self._connections)
+
+    @property
+    def received(self) -> dict[Direction, int]:
+        """How many bytes have come from the senders of each direction."""
+        live = [each.tallies for each in self._connections.values()]
+        return {
+            direction: self._received[direction] + sum(each[direction].received for each in live)
+            for direction in _DIRECTIONS
+        }
+
+    @property
+    def sent(self) -> dict[Direction, int]:
+        """How many bytes have gone to the receivers of each direction."""
+        live = [each.tallies for each in self._connections.values()]
+        return {
+            direction: self._sent[direction] + sum(each[direction].sent for each in live)
+            for direction in _DIRECTIONS
+        }
 
     # Settings.
 
@@ -227,6 +256,7 @@ class TcpProxy:
         self._connections[number] = connection = Connection(
             number, stream, seed=f"{self._seed}/{number}", buffer=self._buffer
         )
+        self._log.add(TcpConnection(number, connection.accepted))
         self.changes.notify()
         return connection
 
@@ -236,8 +266,14 @@ class TcpProxy:
         finally:
             del self._connections[connection.number]
             for direction, tally in connection.tallies.items():
-                self.received[direction] += tally.received
-                self.sent[direction] += tally.sent
+                self._received[direction] += tally.received
+                self._sent[direction] += tally.sent
+            self._log.update(
+                connection.number,
+                **_passed(connection),
+                ended=trio.current_time(),
+                outcome=connection.outcome,
+            )
             self.changes.notify()
 
     def _toxics_in_order(self) -> Iterable[PlacedToxic]:
@@ -245,6 +281,11 @@ class TcpProxy:
 
     async def _dial(self) -> trio.abc.Stream:
         return await dial(self.upstream)
+
+
+def _passed(connection: Connection) -> dict[str, Any]:
+    tallies = connection.tallies
+    return {"bytes_up": tallies["upstream"].sent, "bytes_down": tallies["downstream"].sent}
 
 
 class _Accepting(trio.abc.Listener[trio.SocketStream]):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import trio
 
-from moored.faults.endings import half_close, reset
+from moored.faults.endings import LINGER, half_close, reset
 from moored.faults.tcp.pipe import Pipe
 from moored.faults.tcp.stages import End
 from moored.faults.tcp.toxics import Direction, Toxic
@@ -60,9 +61,10 @@ class ShapedStream(trio.abc.HalfCloseableStream):
         self._down = down
         self._up = up
         self._tasks: set[trio.CancelScope] = set()
-        # While a call is inside the wrapped stream, what gets it out of there.
-        self._direct_send: trio.CancelScope | None = None
-        self._direct_receive: trio.CancelScope | None = None
+        # Whether a call is inside the wrapped stream.  It is not cancelled when a toxic comes: a
+        # cancel scope for every call would cost more than all else here.
+        self._sending = False
+        self._receiving = False
         self._reading = False
         self._taking = False
         self._ready = bytearray()
@@ -122,15 +124,14 @@ class ShapedStream(trio.abc.HalfCloseableStream):
             await self._down.room()
             self._check_open()
             return
-        with trio.CancelScope() as self._direct_send:
-            try:
-                await self.transport_stream.send_all(data)
-            finally:
-                self._direct_send = None
-            return
-        assert self._over is not None
-        await self._tell_end(self._over)
-        self._check_open()
+        self._sending = True
+        try:
+            await self.transport_stream.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._check_open()
+            raise
+        finally:
+            self._sending = False
 
     async def wait_send_all_might_not_block(self) -> None:
         """Return when sending may be worth a try."""
@@ -182,21 +183,29 @@ class ShapedStream(trio.abc.HalfCloseableStream):
 
     # Receiving.
 
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """What has come through, or ``b""`` at the end.
 
         :raises trio.BrokenResourceError: when the connection is broken, or a toxic has reset it.
         """
         if self._closed:
             raise trio.ClosedResourceError
-        if not self._reading and self._up.idle and self._over is None:
-            with trio.CancelScope() as self._direct_receive:
-                try:
-                    return bytes(await self.transport_stream.receive_some(max_bytes))
-                finally:
-                    self._direct_receive = None
-            # A toxic came: from here on a task reads.
-            self._start_reading()
+        if self._reading or not self._up.idle or self._over is not None:
+            return await self._take_ready(max_bytes)
+        self._receiving = True
+        try:
+            data = await self.transport_stream.receive_some(max_bytes)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            if self._closed or self._over is None:
+                raise
+            return await self._take_ready(max_bytes)
+        finally:
+            self._receiving = False
+            if not self._up.idle:  # A toxic came: from here on a task reads.
+                self._start_reading()
+        if self._up.idle and self._over is None:
+            return data
+        self._up.feed(bytes(data) if data else End())
         return await self._take_ready(max_bytes)
 
     async def _take_ready(self, max_bytes: int | None) -> bytes:
@@ -221,9 +230,7 @@ class ShapedStream(trio.abc.HalfCloseableStream):
 
     def _start_receiving(self) -> None:
         self._spawn(self._deliver)
-        if self._direct_receive is not None:
-            self._direct_receive.cancel()
-        else:
+        if not self._receiving:
             self._start_reading()
 
     def _start_reading(self) -> None:
@@ -272,17 +279,23 @@ class ShapedStream(trio.abc.HalfCloseableStream):
         """End the connection: the client is told, and whoever uses this stream."""
         self._over = self._over or end
         self._ready_end = self._ready_end or self._over
-        if self._direct_receive is not None:
-            self._direct_receive.cancel()
-        if self._direct_send is not None:
-            self._direct_send.cancel()  # Two cannot send at once: that call tells the client.
-        else:
-            await self._tell_end(self._over)
         self._down_ended = True
         self._changed.unpark_all()
-
-    async def _tell_end(self, end: End) -> None:
-        await (reset if end.reset else half_close)(self.transport_stream)
+        if end.reset:
+            await reset(self.transport_stream)
+            return
+        if not self._sending:
+            await half_close(self.transport_stream)
+        elif isinstance(self.transport_stream, trio.SocketStream):
+            # Its send_eof would refuse, with another task inside send_all.
+            with suppress(OSError):
+                self.transport_stream.socket.shutdown(trio.socket.SHUT_WR)
+        else:
+            await trio.aclose_forcefully(self.transport_stream)
+        if self._receiving:
+            await trio.sleep(LINGER)  # for the client to close its side too
+        if self._receiving:
+            await trio.aclose_forcefully(self.transport_stream)
 
     def _fail(self) -> None:
         self._over = self._over or End(reset=True, whole=True)

@@ -13,12 +13,13 @@ import trio
 
 from moored.faults.tcp.pipe import Pipe
 
-__all__ = ["BUFFER_BYTES", "SinkBroken", "Tally", "can_relay", "relay"]
+__all__ = ["BUFFER_BYTES", "SinkBroken", "Tally", "relay", "send", "sockets_of"]
 
 BUFFER_BYTES = 256 * 1024
 """How large a buffer :func:`relay` wants."""
 
 _CHUNKS_IN_A_ROW = 8
+_CHUNK_BYTES = 32 * 1024
 
 
 class SinkBroken(Exception):
@@ -36,18 +37,20 @@ class Tally:
     __slots__ = ("received", "sending", "sent")
 
     def __init__(self) -> None:
-        self.received = 0
-        self.sent = 0
-        self.sending = False
+        self.received: int = 0
+        self.sent: int = 0
+        self.sending: bool = False
 
 
-def can_relay(source: trio.abc.Stream, sink: trio.abc.Stream) -> bool:
-    """Whether :func:`relay` can serve these."""
-    return (
-        hasattr(os, "readv")
-        and isinstance(source, trio.SocketStream)
-        and isinstance(sink, trio.SocketStream)
-    )
+def sockets_of(
+    source: trio.abc.Stream, sink: trio.abc.Stream
+) -> tuple[trio.SocketStream, trio.SocketStream] | None:
+    """The two as :func:`relay` can serve them, or ``None`` where it cannot."""
+    if not hasattr(os, "readv"):  # Windows
+        return None
+    if isinstance(source, trio.SocketStream) and isinstance(sink, trio.SocketStream):
+        return source, sink
+    return None
 
 
 async def relay(
@@ -57,18 +60,18 @@ async def relay(
     tally: Tally,
     buffer: memoryview,
 ) -> bytes:
-    """Move bytes until the sender's end, or until ``pipe`` is no longer idle.
+    """Move bytes until the sender's end, or as long as ``pipe`` is idle.
 
     :param buffer: may be shared with others in the same thread: nothing stays in it during a wait.
     :returns: ``b""`` at the end, else what was received and has still to go through the pipe.
     :raises trio.BrokenResourceError: when the source is broken.
     :raises SinkBroken: when the sink is.
     """
-    reading, writing = source.socket.fileno(), sink.socket.fileno()
+    reading = source.socket.fileno()
     busy = 0
     while True:
         try:
-            size = os.readv(reading, [buffer])
+            size = os.readv(reading, [buffer if pipe.idle else buffer[:_CHUNK_BYTES]])
         except BlockingIOError:
             busy = 0
             await trio.lowlevel.wait_readable(reading)
@@ -78,17 +81,7 @@ async def relay(
         tally.received += size
         if not size or not pipe.idle:
             return bytes(buffer[:size])
-        try:
-            sent = os.write(writing, buffer[:size])
-        except BlockingIOError:
-            sent = 0
-        except OSError as exc:
-            raise SinkBroken from exc
-        if sent < size:
-            tally.sending = True
-            await _send_rest(writing, bytes(buffer[sent:size]))
-            tally.sending = False
-        tally.sent += size
+        await send(sink, buffer[:size], tally)
         busy += 1
         if size < len(buffer):
             # Less than there was room for: most likely there is no more now, and asking costs.
@@ -99,13 +92,27 @@ async def relay(
             await trio.lowlevel.checkpoint()
 
 
-async def _send_rest(writing: int, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        await trio.lowlevel.wait_writable(writing)
-        try:
-            rest = rest[os.write(writing, rest) :]
-        except BlockingIOError:
-            continue
-        except OSError as exc:
-            raise SinkBroken from exc
+async def send(sink: trio.SocketStream, data: memoryview | bytes, tally: Tally) -> None:
+    """Send all of ``data``; what does not go at once is copied.
+
+    :raises SinkBroken: when the sink is broken.
+    """
+    writing = sink.socket.fileno()
+    rest = memoryview(data)[_write(writing, data) :]
+    if rest:
+        tally.sending = True
+        rest = memoryview(bytes(rest))
+        while rest:
+            await trio.lowlevel.wait_writable(writing)
+            rest = rest[_write(writing, rest) :]
+        tally.sending = False
+    tally.sent += len(data)
+
+
+def _write(writing: int, data: memoryview | bytes) -> int:
+    try:
+        return os.write(writing, data)
+    except BlockingIOError:
+        return 0
+    except OSError as exc:
+        raise SinkBroken from exc

@@ -65,8 +65,8 @@ class Stage(Generic[T]):
     reads = True
 
     def __init__(self, toxic: T, seed: str, now: float) -> None:
-        self.toxic = toxic
-        self.size = 0
+        self.toxic: T = toxic
+        self.size: int = 0
         self._seed = seed
         self._rng = random.Random(seed)
         self._queue: deque[tuple[float, Item]] = deque()
