@@ -131,6 +131,16 @@ async def test_the_head_dribbles(memory, into_memory, autojump_clock):
     assert trio.current_time() - start == times[-1]
 
 
+async def test_the_head_dribbles_on_a_socket(http_upstream, dial):
+    upstream = await http_upstream("HTTP/1.1 200 OK\nContent-Length: 2", b"ok")
+    async with open_proxy(upstream.url, schedule=[SlowHead(seconds=0.2)]) as proxy:
+        client = await dial(proxy.port)
+        start = trio.current_time()
+        assert (await client.get())[0] == 200
+        assert 0.2 <= trio.current_time() - start < 2
+        assert await client.rest() == (b"ok", "fin")
+
+
 async def test_a_slow_head_may_end_in_its_middle(memory, into_memory, autojump_clock):
     schedule = [SlowHead(seconds=10), Stall(at="inside_head")]
     proxy = Proxy("ws://f.test", schedule=schedule, connect_upstream=into_memory(Server()))
@@ -265,6 +275,8 @@ async def test_nothing_but_comments_comes_for_ever(
             break
         size = int(await client.until(b"\r\n"), 16)
         body += (await client.exactly(size + 2))[:-2]
+    # What was cut in the middle of a line gets its end first.
+    assert body.split(b": ping\n")[0].endswith(before[-1:])
     ids = [event.id for event in EventDecoder().feed(body)]
     assert ids == [str(n + 1) for n in range(before.count(b"\n\n"))]
     assert proxy.injected_counts == {"comments_only": 1}

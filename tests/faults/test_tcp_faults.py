@@ -244,6 +244,47 @@ async def test_the_same_on_sockets(http_upstream, dial, fault, seen):
         assert await client.rest() == (seen, "fin")
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Latency(latency=0.1),
+        Latency(latency=0.1, direction="to_server"),
+        Bandwidth(rate=500),
+        SlowClose(delay=0.1),
+    ],
+)
+async def test_it_takes_time_on_sockets(http_upstream, dial, fault):
+    upstream = await http_upstream(HEAD, b"0123456789")
+    async with open_proxy(upstream.url, schedule=[fault]) as proxy:
+        client = await dial(proxy.port)
+        start = trio.current_time()
+        await client.send(GET)
+        assert await client.rest() == (ANSWER, "fin")
+        assert 0.1 <= trio.current_time() - start < 2
+
+
+@pytest.mark.parametrize("fault", [Timeout(timeout=0.1), NeverAnswer(), HalfOpen()])
+async def test_silence_on_sockets(http_upstream, dial, fault):
+    upstream = await http_upstream(HEAD, b"012345678", lambda plain: plain.rest())
+    async with open_proxy(upstream.url, schedule=[fault]) as proxy:
+        client = await dial(proxy.port)
+        await client.send(GET)
+        await client.silence()
+        if isinstance(fault, Timeout):
+            assert await client.rest() == (b"", "fin")
+
+
+async def test_corrupt_bytes_on_sockets(http_upstream, dial):
+    upstream = await http_upstream(HEAD, b"0123456789")
+    async with open_proxy(upstream.url, schedule=[Corrupt(offsets=[2])]) as proxy:
+        client = await dial(proxy.port)
+        await client.send(GET)
+        data, ending = await client.rest()
+        assert ending == "fin"
+        assert data[2] != ANSWER[2]
+        assert data[:2] + data[3:] == ANSWER[:2] + ANSWER[3:]
+
+
 async def test_the_proxy_ends_while_a_peer_is_half_open(http_upstream, dial):
     upstream = await http_upstream(HEAD, b"0123456789")
     with trio.fail_after(5):

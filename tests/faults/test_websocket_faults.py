@@ -244,6 +244,18 @@ async def test_pongs_are_late_and_data_is_not(nursery, dial, make_frame, autojum
     assert proxy.injected_counts == {"late_pongs": 1}
 
 
+async def test_pongs_are_late_on_a_socket(through, echo):
+    async with through([LatePongs(seconds=0.1)], then=echo) as client:
+        start = trio.current_time()
+        await client.say(PING, b"?")
+        await client.say(TEXT, b"in time")
+        assert await client.frame() == (TEXT, b"in time")
+        assert await client.frame() == (PONG, b"?")
+        assert 0.1 <= trio.current_time() - start < 2
+        await client.say(CLOSE, b"\x03\xe8")
+        assert await client.frame() == (CLOSE, b"\x03\xe8")
+
+
 async def test_a_late_pong_waits_for_its_turn(nursery, dial, make_frame, autojump_clock):
     # Lockstep: what is sent is on its way until the other side has read it.
     ours, theirs = trio.testing.lockstep_stream_pair()

@@ -12,7 +12,6 @@ from moored.faults.endings import LINGER
 from moored.faults.frames import CLOSE, pong_frame
 from moored.faults.passage import Passage
 from moored.faults.raw_frames import RawFrame
-from moored.faults.scanners import EventScanner
 
 __all__ = ["after_strike"]
 
@@ -70,13 +69,13 @@ async def _comment(fault: CommentsOnly, wires: Wires, passage: Passage) -> Endin
         left = True
         nursery.cancel_scope.cancel()
 
-    scanner = passage.track.scanner
-    inside_line = isinstance(scanner, EventScanner) and not scanner.at_line_start
     line = b": " + fault.comment.encode() + b"\n"
     async with trio.open_nursery() as nursery:
         nursery.start_soon(until_left)
         try:
-            await wires.to_client(passage.framing.wrap(b"\n" + line if inside_line else line))
+            await wires.to_client(
+                passage.framing.wrap(b"\n" + line if passage.inside_line else line)
+            )
             while True:
                 await trio.sleep(fault.interval)
                 await wires.to_client(passage.framing.wrap(line))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeAlias
 
 import trio
@@ -21,6 +21,8 @@ Meet: TypeAlias = Callable[["Moment | GzipCut | None"], Awaitable[None]]
 Inject: TypeAlias = Callable[[Fault, str, int | None], None]
 Spawn: TypeAlias = Callable[[Callable[[], Awaitable[None]]], None]
 
+_PLAIN = Output(b"")[1:]
+
 
 class Passage:
     """One direction.
@@ -33,6 +35,7 @@ class Passage:
 
     :ivar framing: how payload goes on the wire.
     :ivar sending: whether bytes that were let pass are still on their way.
+    :ivar inside_line: whether what has passed ends in the middle of a line.
     :ivar stopped: a fault has struck, and what is late does not come any more.
     """
 
@@ -42,6 +45,7 @@ class Passage:
         self.track = track
         self.framing: Framing = AsIs()
         self.sending: bool = False
+        self.inside_line: bool = False
         self.stopped: bool = False
         self._send = send
         self._meet = meet
@@ -88,8 +92,7 @@ class Passage:
         if editing is None:
             await self._pass(data)
             return
-        for output in editing.feed(data):
-            await self._emit(output)
+        await self._emit_all(editing.feed(data))
         if editing.is_over and not self._waiting:
             await self.flush()
             self._unedited += editing.unedited
@@ -98,8 +101,19 @@ class Passage:
     async def flush(self) -> None:
         """Pass what is held back: nothing comes that it could wait for."""
         if self._editing is not None:
-            for output in self._editing.flush():
-                await self._emit(output)
+            await self._emit_all(self._editing.flush())
+
+    async def _emit_all(self, outputs: Iterable[Output]) -> None:
+        # Sending costs more than editing, so what nothing happens to goes out in one.
+        plain: list[bytes] = []
+        for output in outputs:
+            if output[1:] == _PLAIN:
+                plain.append(output.data)
+                continue
+            await self._emit(Output(b"".join(plain)))
+            plain.clear()
+            await self._emit(output)
+        await self._emit(Output(b"".join(plain)))
 
     async def _emit(self, output: Output) -> None:
         for effect in output.injected:
@@ -124,6 +138,7 @@ class Passage:
             passed = data[: step.forward]
             begun = size is not None
             wire = self.framing.begin(passed, size or 0) if begun else self.framing.wrap(passed)
+            self.inside_line = passed[-1:] not in (b"\n", b"\r")
             self.sending = True
             await self._send(wire)
             self.sending = False

@@ -98,11 +98,6 @@ class EventScanner:
         self._after_cr = False
         self.blocks: list[tuple[int, bool]] = []
 
-    @property
-    def at_line_start(self) -> bool:
-        """Whether the bytes so far end where a line ends."""
-        return not self._line
-
     def scan(self, data: bytes) -> Boundaries:
         """Find the ends of events."""
         blocks = self.blocks = []
