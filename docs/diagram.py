@@ -1,12 +1,14 @@
-"""Writes what is generated into the docs: ``python docs/diagram.py``, after a change to the core.
+"""Writes what is generated into the docs: ``python docs/diagram.py``, after a change to the code.
 
 From :data:`moored.core.transitions.TRANSITIONS` come the state diagram, as Mermaid in README.md and
-as docs/_static/states.svg, and the tables of the docs (see docs/tables.py).  With
+as docs/_static/states.svg, and the tables of the docs (see docs/tables.py).  From the faults comes
+schedule.schema.json, in docs/_static and in the package.  With
 ``--check`` nothing is written, and the exit status is 1 if a file is out of date.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -15,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import tables
 
+from moored import faults
 from moored.core.transitions import TRANSITIONS, State
 
 ROOT = Path(__file__).parents[1]
@@ -192,6 +195,7 @@ BLOCKS = {
         "openers": tables.openers,
         "settings": tables.settings,
     },
+    "docs/gauntlet.md": {"trials": tables.trials},
 }
 """For each page, the blocks between its markers, ``<!-- begin: NAME ... -->`` and
 ``<!-- end: NAME -->``, and what makes each."""
@@ -214,6 +218,9 @@ def generated() -> dict[Path, str]:
     """Every file with generated parts, and the text that it should have."""
     files = {ROOT / page: up_to_date(page, (ROOT / page).read_text("utf-8")) for page in BLOCKS}
     files[ROOT / "docs/_static/states.svg"] = svg()
+    schema = json.dumps(faults.schedule_json_schema(), indent=1) + "\n"
+    for directory in (ROOT / "docs/_static", Path(faults.__file__).parent):
+        files[directory / "schedule.schema.json"] = schema
     return files
 
 
@@ -230,7 +237,7 @@ def main() -> int:
     check = "--check" in sys.argv[1:]
     files = stale()
     for path, due in files.items():
-        print(f"{'out of date' if check else 'written'}: {path.relative_to(ROOT)}")
+        print(f"{'out of date' if check else 'written'}: {path}")
         if not check:
             path.write_text(due, "utf-8")
     return 1 if check and files else 0

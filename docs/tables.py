@@ -23,6 +23,7 @@ from moored.core.backoff import RetryBudget
 from moored.core.causes import Cause, Verdict
 from moored.core.policy import Heartbeat, Policy, Reconnect
 from moored.core.transitions import TRANSITIONS, State
+from moored.faults.gauntlet import catalogue
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -261,3 +262,19 @@ def default(field: attrs.Attribute[object]) -> str:
     if isinstance(value, int) and value >= policy.MIB and value % policy.MIB == 0:
         return f"{value // policy.MIB} MiB"
     return code(f"{value:g}" if isinstance(value, float) else repr(value))
+
+
+def trials() -> str:
+    """The gauntlet's catalogue."""
+    names = {"sse": "SSE", "websocket": "WebSocket"}
+    rows = [
+        (
+            code(trial.name),
+            "both" if len(trial.transports) > 1 else names[trial.transports[0]],
+            trial.title,
+            "survive" if trial.survivable else "give up",
+        )
+        for trial in catalogue()
+    ]
+    head = ("trial", "over", "what happens", "a good client should")
+    return f"{len(rows)} trials.\n\n{table(head, rows)}"

@@ -164,7 +164,17 @@ def test_every_module_has_a_floor():
 # ---------------------------------------------------------------------------- the front door
 
 # The modules that users import from.  What each offers is its __all__.
-DOORS = [name for name in ("moored", "moored.faults", "moored.chat") if name in SOURCES]
+DOORS = [
+    name
+    for name in (
+        "moored",
+        "moored.faults",
+        "moored.faults.tcp",
+        "moored.faults.control",
+        "moored.chat",
+    )
+    if name in SOURCES
+]
 
 
 def door(name: str) -> tuple[ModuleType, list[str]]:

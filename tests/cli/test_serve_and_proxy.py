@@ -3,11 +3,12 @@
 import json
 import signal
 import socket
+from contextlib import suppress
 
 import httpx
 import pytest
 
-from moored.faults import random_schedule, schedule_to_data
+from moored.faults import Refuse, random_schedule, schedule_to_data
 
 END = '{"end":true}'
 
@@ -64,9 +65,16 @@ async def test_reports_as_json(started):
     assert "secret" not in "".join(lines)
 
 
-async def test_a_schedule_from_a_file_comes_before_the_options(started, tmp_path):
-    file = tmp_path / "schedule.json"
-    file.write_text('[{"fault": "refuse", "status": 500, "times": 1}]')
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("schedule.json", '[{"fault": "refuse", "status": 500, "times": 1}]'),
+        ("schedule.yaml", "- fault: refuse\n  status: 500\n  times: 1\n"),
+    ],
+)
+async def test_a_schedule_from_a_file_comes_before_the_options(started, tmp_path, name, text):
+    file = tmp_path / name
+    file.write_text(text)
     async with (
         started("serve") as serve,
         started(
@@ -83,8 +91,11 @@ async def test_a_schedule_from_a_file_comes_before_the_options(started, tmp_path
     ("text", "words"),
     [
         ('{"fault": "cut"}', "schedule must be a list of faults"),
-        ('[{"fault": "cut", "after_messages": -1}]', "schedule[0]: after_messages must be an"),
-        ("[", "is not JSON"),
+        (
+            '[{"fault": "cut", "after_messages": -1}]',
+            ": [0].after_messages must be an integer of at least 0, not -1",
+        ),
+        ("[", "not JSON"),
     ],
 )
 async def test_a_wrong_schedule_is_told(moored, tmp_path, text, words):
@@ -93,6 +104,73 @@ async def test_a_wrong_schedule_is_told(moored, tmp_path, text, words):
     result = await moored("proxy", "--upstream", "http://x", "--schedule", str(file))
     assert result.status == 2
     assert len(result.errors) == 1
+    assert words in result.err
+
+
+async def test_what_was_recorded_is_repeated(started, tmp_path):
+    """The cut of a live connection after a time becomes one after as many bytes."""
+    record = tmp_path / "record.json"
+    faults = ["--fault", "refuse:status=503,times=1", "--fault", "cut:after_seconds=0.2"]
+
+    async def attempt(url):
+        received = ""
+        async with httpx.AsyncClient() as client:
+            assert (await client.get(url)).status_code == 503
+            with suppress(httpx.RemoteProtocolError):
+                async with client.stream("GET", url) as answer:
+                    async for text in answer.aiter_text():
+                        received += text
+        return received
+
+    async with started("serve") as serve:
+        upstream = await url_of(serve)
+        async with started(
+            *("proxy", "--upstream", upstream, "--record", str(record)), *faults
+        ) as proxy:
+            first = await attempt(await url_of(proxy) + "/feed?pace=0.03&count=10")
+            proxy.interrupt(signal.SIGTERM)
+            assert await proxy.wait() == 0
+        schedule = ["--schedule", str(record)]
+        async with started("proxy", "--upstream", upstream, *schedule) as proxy:
+            again = await attempt(await url_of(proxy) + "/feed?count=10")
+    assert again == first != ""
+    recording = json.loads(record.read_text())
+    assert [entry["connection"] for entry in recording["injected"]] == [1, 2]
+
+
+async def test_a_recording_that_cannot_be_written(moored, tmp_path):
+    file = tmp_path / "missing" / "record.json"
+    result = await moored("proxy", "--upstream", "http://x", "--record", str(file))
+    assert (result.status, result.out) == (1, "")
+    assert result.err == f"moored: --record: cannot write {file}: No such file or directory\n"
+
+
+async def test_rates_of_random_faults(started, moored):
+    rates = ["--rate", "refuse:status=418=0.5", "--rate", "cut=0.5"]
+    async with (
+        started("proxy", "--upstream", "http://127.0.0.1:1", *rates, "--seed=5") as proxy,
+        httpx.AsyncClient() as client,
+    ):
+        url = await url_of(proxy)
+        statuses = [(await client.get(url)).status_code for _ in range(21)]
+    refused = {fault.connection for fault in random_schedule(5, rates={Refuse(status=418): 0.5})}
+    assert [n for n, status in enumerate(statuses, 1) if status == 418] == sorted(refused)
+    assert set(statuses) == {418, 502}
+
+
+@pytest.mark.parametrize(
+    ("rate", "words"),
+    [
+        ("cut", "fault must be one of"),
+        ("cat=0.1", "fault must be one of"),
+        ("cut=x", "SHARE must be a number"),
+        ("cut=2", "cut must be a number from 0 to 1, not 2.0"),
+        ("refuse:status=1=0.1", "status must be an integer from 200 to 599, not 1"),
+    ],
+)
+async def test_a_wrong_rate_is_told(moored, rate, words):
+    result = await moored("proxy", "--upstream", "http://x", "--rate", rate)
+    assert (result.status, len(result.errors)) == (2, 1)
     assert words in result.err
 
 

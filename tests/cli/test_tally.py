@@ -4,31 +4,11 @@ import attrs
 import pytest
 
 from moored.cli.demo.scenario import scenario
-from moored.cli.demo.tally import Count, count_numbers, count_pieces, recovery_times
+from moored.cli.demo.tally import count_pieces, recovery_times
 from moored.cli.demo.track import Journal, Track
 from moored.cli.demo.verdict import Verdict, judge, missing_faults
 from moored.faults import Cut, Injected, Refuse
-
-
-@pytest.mark.parametrize(
-    ("seen", "facts"),
-    [
-        ([1, 2, 3, 4], {}),
-        ([], {"lost": 4}),
-        ([1, 2, 4], {"lost": 1}),
-        ([1, 2, 2, 2, 3, 4], {"duplicated": 2}),
-        ([1, 3, 2, 4], {"disordered": 1}),
-        ([4, 3, 2, 1], {"disordered": 3}),
-        # A replay from the start is duplication, not disorder.
-        ([1, 2, 1, 2, 3, 4], {"duplicated": 2}),
-        ([1, 2, 3, 4, 5, 9, 9], {"unexpected": 3}),
-        ([0, 1, 1, 3], {"unexpected": 1, "duplicated": 1, "lost": 2}),
-    ],
-)
-def test_numbers(seen, facts):
-    count = count_numbers(range(1, 5), seen)
-    assert count == Count(expected=4, received=len(seen), **facts)
-    assert count.exact is not bool(facts)
+from moored.faults.counting import Count, count_numbers
 
 
 @pytest.mark.parametrize(
@@ -53,10 +33,6 @@ def test_pieces_of_a_text(seen, facts):
 
 def test_a_swap_of_pieces_is_noticed():
     assert not count_pieces(["a", "b", "c"], ["b", "a", "c"]).exact
-
-
-def test_counts_add_up():
-    assert Count(4, 3, lost=1) + Count(2, 3, duplicated=1) == Count(6, 6, lost=1, duplicated=1)
 
 
 @pytest.mark.parametrize(

@@ -62,29 +62,31 @@ async def test_a_cut_inside_a_message_invents_nothing(feed, quick, causes, how):
     assert drop == moored.AbnormalClosure(1006 if feed.name == "websocket" else None)
 
 
-async def test_stall_with_answered_pings_is_caught_by_the_idle_timeout(feed, quick, causes):
-    schedule = [Stall(after_messages=4, pings="answered", connection=1)]
+@pytest.mark.faults(Stall(after_messages=4, pings="answered", connection=1))
+async def test_stall_with_answered_pings_is_caught_by_the_idle_timeout(
+    feed, quick, causes, fault_proxy
+):
     # SSE has no pings: nobody can answer there, so its heartbeat is off.
     heartbeat = moored.Heartbeat(0.03, 0.1) if feed.name == "websocket" else None
     policy = quick(idle_timeout=0.3, heartbeat=heartbeat)
-    async with open_server() as server, open_proxy(server.url, schedule=schedule) as proxy:
-        with trio.fail_after(LIMIT):
-            async with feed.open(proxy, policy=policy) as stream:
-                assert await feed.numbers(stream) == list(range(1, 21))
+    with trio.fail_after(LIMIT):
+        async with feed.open(fault_proxy, policy=policy) as stream:
+            assert await feed.numbers(stream) == list(range(1, 21))
     stall, _ = await causes(stream)
     assert isinstance(stall, moored.Stalled)
     assert stall.silent_for == pytest.approx(0.3, abs=0.2)
     assert not stall.before_first
-    assert proxy.injected_counts == {"stall": 1}
+    assert fault_proxy.injected_counts == {"stall": 1}
 
 
-async def test_stall_with_swallowed_pings_is_caught_by_the_heartbeat(feed, quick, causes):
-    schedule = [Stall(after_messages=4, pings="swallowed", connection=1)]
+@pytest.mark.faults(Stall(after_messages=4, pings="swallowed", connection=1))
+async def test_stall_with_swallowed_pings_is_caught_by_the_heartbeat(
+    feed, quick, causes, fault_proxy
+):
     policy = quick(idle_timeout=20.0, heartbeat=moored.Heartbeat(0.1, 0.1))
-    async with open_server() as server, open_proxy(server.url, schedule=schedule) as proxy:
-        with trio.fail_after(LIMIT):
-            async with feed.open(proxy, policy=policy) as stream:
-                assert await feed.numbers(stream) == list(range(1, 21))
+    with trio.fail_after(LIMIT):
+        async with feed.open(fault_proxy, policy=policy) as stream:
+            assert await feed.numbers(stream) == list(range(1, 21))
     stall, _ = await causes(stream)
     assert isinstance(stall, moored.HeartbeatLost)
     assert stall.silent_for == pytest.approx(0.2, abs=0.15)
@@ -102,31 +104,29 @@ async def test_a_peer_that_answers_pings_is_left_alone(feed, quick):
     assert stream.stats.connections == 1
 
 
-async def test_429_waits_at_least_as_long_as_it_says(feed, quick, causes):
-    schedule = [Refuse(times=2, status=429, retry_after=0.25, body="slow down")]
-    async with open_server() as server, open_proxy(server.url, schedule=schedule) as proxy:
-        with trio.fail_after(LIMIT):
-            async with feed.open(proxy, policy=quick()) as stream:
-                assert await feed.numbers(stream) == list(range(1, 21))
+@pytest.mark.faults(Refuse(times=2, status=429, retry_after=0.25, body="slow down"))
+async def test_429_waits_at_least_as_long_as_it_says(feed, quick, causes, fault_proxy):
+    with trio.fail_after(LIMIT):
+        async with feed.open(fault_proxy, policy=quick()) as stream:
+            assert await feed.numbers(stream) == list(range(1, 21))
     first, second, _ = await causes(stream)
     for refusal in (first, second):
         assert isinstance(refusal, moored.RateLimited)
         assert refusal.retry_after == 0.25
         assert refusal.body == b"slow down"
         assert ("retry-after", "0.25") in refusal.headers
-    accepted = [connection.accepted for connection in proxy.connections]
+    accepted = [connection.accepted for connection in fault_proxy.connections]
     assert accepted[1] - accepted[0] >= 0.25
     assert accepted[2] - accepted[1] >= 0.25
 
 
-async def test_401_stops_at_once_with_one_clear_error(feed, quick):
-    schedule = [Refuse(status=401, body="who are you?")]
-    async with open_server() as server, open_proxy(server.url, schedule=schedule) as proxy:
-        with trio.fail_after(LIMIT):
-            async with feed.open(proxy, policy=quick()) as stream:
-                with pytest.raises(moored.StreamError) as caught:
-                    await feed.numbers(stream)
-        assert proxy.connection_count == 1
+@pytest.mark.faults(Refuse(status=401, body="who are you?"))
+async def test_401_stops_at_once_with_one_clear_error(feed, quick, fault_proxy):
+    with trio.fail_after(LIMIT):
+        async with feed.open(fault_proxy, policy=quick()) as stream:
+            with pytest.raises(moored.StreamError) as caught:
+                await feed.numbers(stream)
+    assert fault_proxy.connection_count == 1
     error = caught.value
     assert isinstance(error.cause, moored.HandshakeRejected)
     assert error.cause.status == 401
@@ -137,12 +137,11 @@ async def test_401_stops_at_once_with_one_clear_error(feed, quick):
     assert stream.state is State.CLOSED
 
 
-async def test_the_error_comes_out_of_the_block_as_it_is(feed, quick):
-    schedule = [Refuse(status=401)]
-    async with open_server() as server, open_proxy(server.url, schedule=schedule) as proxy:
-        with pytest.raises(moored.StreamError), trio.fail_after(LIMIT):
-            async with feed.open(proxy, policy=quick()) as stream:
-                await stream.receive()
+@pytest.mark.faults(Refuse(status=401))
+async def test_the_error_comes_out_of_the_block_as_it_is(feed, quick, fault_proxy):
+    with pytest.raises(moored.StreamError), trio.fail_after(LIMIT):
+        async with feed.open(fault_proxy, policy=quick()) as stream:
+            await stream.receive()
 
 
 CHAT = {"model": "mock", "stream": True, "messages": [{"role": "user", "content": "hello"}]}
@@ -181,15 +180,12 @@ async def test_a_post_cut_after_its_first_event_is_not_repeated(quick, how):
     assert stream.stats.attempts == 1
 
 
-async def test_a_post_is_repeated_before_its_first_event(quick, causes):
-    schedule = [Cut(after_messages=0, connection=1), Refuse(status=503, connection=2)]
-    async with open_server() as server, open_proxy(server.url, schedule=schedule) as proxy:
-        url = proxy.url + "/v1/chat/completions"
-        with trio.fail_after(LIMIT):
-            async with moored.open_sse(
-                url, json=CHAT, policy=quick(), terminator="[DONE]"
-            ) as stream:
-                events = [event async for event in stream]
+@pytest.mark.faults(Cut(after_messages=0, connection=1), Refuse(status=503, connection=2))
+async def test_a_post_is_repeated_before_its_first_event(quick, causes, fault_proxy):
+    url = fault_proxy.url + "/v1/chat/completions"
+    with trio.fail_after(LIMIT):
+        async with moored.open_sse(url, json=CHAT, policy=quick(), terminator="[DONE]") as stream:
+            events = [event async for event in stream]
     drop, refusal, end = await causes(stream)
     assert drop == moored.AbnormalClosure()
     assert refusal.status == 503
@@ -198,16 +194,17 @@ async def test_a_post_is_repeated_before_its_first_event(quick, causes):
     assert stream.stats.gaps == 0
 
 
-async def test_a_post_cut_after_its_first_event_is_repeated_where_chosen(quick, causes):
-    schedule = [Cut(after_messages=1, connection=1)]
-    async with open_server() as server, open_proxy(server.url, schedule=schedule) as proxy:
-        url = proxy.url + "/v1/chat/completions"
-        with trio.fail_after(LIMIT):
-            async with moored.open_sse(
-                url, json=CHAT, policy=quick(), terminator="[DONE]", repeat=True, gaps=True
-            ) as stream:
-                items = [item async for item in stream]
-        assert len(server.requests) == 2
+@pytest.mark.faults(Cut(after_messages=1, connection=1))
+async def test_a_post_cut_after_its_first_event_is_repeated_where_chosen(
+    quick, causes, fault_proxy, fault_server
+):
+    url = fault_proxy.url + "/v1/chat/completions"
+    with trio.fail_after(LIMIT):
+        async with moored.open_sse(
+            url, json=CHAT, policy=quick(), terminator="[DONE]", repeat=True, gaps=True
+        ) as stream:
+            items = [item async for item in stream]
+    assert len(fault_server.requests) == 2
     # The first event, word that continuity is not known, and the whole answer again.
     assert isinstance(items[1], moored.Gap)
     assert deltas(items[2:])
@@ -216,19 +213,18 @@ async def test_a_post_cut_after_its_first_event_is_repeated_where_chosen(quick, 
     assert end == moored.Completed("the terminator came")
 
 
-async def test_a_chat_over_websocket_says_that_it_was_cut(quick):
+@pytest.mark.faults(Cut(after_messages=1, connection=1))
+async def test_a_chat_over_websocket_says_that_it_was_cut(quick, fault_proxy):
     """There is no request to repeat there: what to do on a new connection is the user's to say."""
-    schedule = [Cut(after_messages=1, connection=1)]
-    async with open_server() as server, open_proxy(server.url, schedule=schedule) as proxy:
-        policy = quick(reconnect={"attempts": 0})
-        with trio.fail_after(LIMIT):
-            async with moored.open_websocket(
-                proxy.ws_url + "/v1/chat/stream", policy=policy
-            ) as stream:
-                await stream.send(json.dumps(CHAT))
-                received = []
-                with pytest.raises(moored.StreamError) as caught:
-                    await collect(stream, received)
+    policy = quick(reconnect={"attempts": 0})
+    with trio.fail_after(LIMIT):
+        async with moored.open_websocket(
+            fault_proxy.ws_url + "/v1/chat/stream", policy=policy
+        ) as stream:
+            await stream.send(json.dumps(CHAT))
+            received = []
+            with pytest.raises(moored.StreamError) as caught:
+                await collect(stream, received)
     assert len(received) == 1
     assert caught.value.causes == (moored.AbnormalClosure(1006),)
 
@@ -448,14 +444,13 @@ async def test_cancellation_while_closing_leaves_nothing(feed, quick, descriptor
         await until(lambda: (descriptors(), task_names()) == (open_before, tasks))
 
 
-async def test_closing_is_bounded_with_a_peer_that_never_answers(feed, quick):
-    schedule = [Stall(after_messages=1, pings="swallowed")]
+@pytest.mark.faults(Stall(after_messages=1, pings="swallowed"))
+async def test_closing_is_bounded_with_a_peer_that_never_answers(feed, quick, fault_proxy):
     policy = quick(close_timeout=0.2)
-    async with open_server() as server, open_proxy(server.url, schedule=schedule) as proxy:
-        async with feed.open(proxy, "?follow=1", policy=policy) as stream:
-            await stream.receive()
-            began = time.monotonic()
-        assert time.monotonic() - began < 0.8
+    async with feed.open(fault_proxy, "?follow=1", policy=policy) as stream:
+        await stream.receive()
+        began = time.monotonic()
+    assert time.monotonic() - began < 0.8
     assert stream.state is State.CLOSED
     assert stream.cause == moored.ClosedByUs()
 

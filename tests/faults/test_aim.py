@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moored.faults import Cut, Refuse, Stall
+from moored.faults import CloseFrame, CommentsOnly, Cut, Refuse, Stall
 from moored.faults.aim import Aim
 from moored.faults.scanners import EventScanner, FrameScanner, PlainScanner
 
@@ -174,3 +174,54 @@ def test_a_stall_from_outside_waits_for_the_end_of_the_frame_only_if_it_answers(
     body = started(scanner=EventScanner())
     body.advance(b"data")
     assert body.hold(answering, sending=True)
+
+
+def attempts(aim, *paths):
+    return [aim.connection(n).request(path) is not None for n, path in enumerate(paths, 1)]
+
+
+def test_attempts_are_counted_for_each_path_by_itself():
+    assert attempts(Aim([Refuse(attempt=2)]), "/a", "/b", "/a", "/a", "/b") == [
+        False,
+        False,
+        True,
+        False,
+        True,
+    ]
+    schedule = [Refuse(attempt=(1, 3), path="/a")]
+    assert attempts(Aim(schedule), "/a", "/b", "/a", "/a") == [True, False, False, True]
+
+
+def test_the_paths_that_attempts_are_counted_for_are_bounded():
+    aim = Aim([Refuse(attempt=2)])
+    attempts(aim, "/first", *(f"/{n}" for n in range(10_000)))
+    assert len(aim._attempts) == 10_000
+    assert attempts(aim, "/first", "/9999") == [False, True]
+
+
+def test_a_timed_fault_may_aim_at_an_attempt():
+    fault = Cut(after_seconds=1, attempt=2)
+    aim = Aim([fault])
+    one, two = aim.connection(1), aim.connection(2)
+    assert one.timed(with_path=False) == []
+    one.request("/")
+    two.request("/")
+    assert one.timed(with_path=True) == []
+    assert two.timed(with_path=True) == [(0, fault, 1)]
+
+
+def test_what_the_client_sends_is_counted_by_itself():
+    up, down = Cut(after_messages=1, direction="to_server"), Cut(after_messages=2)
+    aim = started(up, down)
+    assert aim.to_server.begin(EventScanner(), "sse") is None
+    assert aim.advance(EVENTS[:9]).fault is None
+    assert aim.to_server.advance(EVENTS[:9]).fault is up
+    assert aim.advance(EVENTS[9:18]).fault is down
+    assert aim.to_server.messages == 1
+
+
+def test_each_kind_strikes_only_what_it_can():
+    events, frames = CommentsOnly(after_messages=1), CloseFrame(after_messages=1)
+    assert feed(started(frames, events), EVENTS, 99)[1] is events
+    scanner = FrameScanner()
+    assert feed(started(events, frames, scanner=scanner, framed=True), b"\x81\0", 9)[1] is frames

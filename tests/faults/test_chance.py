@@ -1,9 +1,12 @@
 import math
+from collections import Counter
 
+import attrs
 import pytest
 
 from moored.faults import Cut, Refuse, ScheduleError, Stall, random_schedule
 from moored.faults.chance import happens
+from moored.faults.schedule import KINDS
 
 
 def test_the_same_seed_gives_the_same_schedule_and_another_seed_another():
@@ -52,6 +55,31 @@ def test_one_rate_does_not_change_what_the_others_drew():
     assert tuple(fault for fault in both if isinstance(fault, Cut)) == cuts
 
 
+def test_rates_of_any_kind_of_fault():
+    slow = Stall(after_seconds=2)
+    rates = {"cut": 0.2, slow: 0.3, Refuse(status=500): 0.1}
+    schedule = random_schedule(3, connections=3000, rates=rates)
+    counts = Counter(
+        fault.kind if isinstance(fault, Cut) else attrs.evolve(fault, connection=None)
+        for fault in schedule
+    )
+    assert counts == {
+        "cut": pytest.approx(600, abs=70),
+        slow: pytest.approx(900, abs=70),
+        Refuse(status=500): pytest.approx(300, abs=70),
+    }
+    three = {"cut": 0.3, "stall": 0.1, "refuse": 0.1}
+    assert random_schedule(3, rates=three) == random_schedule(3)
+    assert random_schedule(3, rates={}) == ()
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_every_kind_can_be_drawn_by_its_name(kind):
+    schedule = random_schedule(1, connections=3, rates={kind: 1})
+    assert [fault.kind for fault in schedule] == [kind] * 3
+    assert [fault.connection for fault in schedule] == [1, 2, 3]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -60,6 +88,9 @@ def test_one_rate_does_not_change_what_the_others_drew():
         {"refuse": math.nan},
         {"cut": 0.6, "stall": 0.6},
         {"connections": -1},
+        {"rates": {"cat": 0.1}},
+        {"rates": {"cut": "0.1"}},
+        {"rates": {"cut": 0.6, Refuse(): 0.6}},
         {"within_messages": -1},
     ],
 )

@@ -15,6 +15,7 @@ def numbers(query, last_event_id=None):
 def test_a_message_is_always_the_same():
     assert json.loads(message(7)) == {"id": 7, "text": "message 7"}
     assert message(7) == message(7)
+    assert json.loads(message(7, " ⚓"))["text"] == "message 7 ⚓"
 
 
 @pytest.mark.parametrize(
@@ -41,6 +42,7 @@ def test_a_feed_to_be_followed_has_no_end_and_the_pace_is_the_querys():
     request = FeedRequest.parse({"follow": "1", "pace": "0.5"}, None, 2.0)
     assert (request.last, request.pace) == (None, 0.5)
     assert FeedRequest.parse({}, None, 2.0).pace == 2.0
+    assert FeedRequest.parse({"text": " ⚓"}, None, 2.0).text == " ⚓"
 
 
 @pytest.mark.parametrize(
@@ -57,6 +59,8 @@ def test_a_feed_to_be_followed_has_no_end_and_the_pace_is_the_querys():
         ({"pace": "fast"}, None),
         ({"follow": "yes"}, None),
         ({"wait": "2"}, None),
+        ({"grace": "-1"}, None),
+        ({"retry": "0.5"}, None),
         ({}, "abc"),
     ],
 )

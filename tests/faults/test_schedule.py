@@ -35,11 +35,11 @@ def test_a_fault_aims_at_a_connection_at_several_or_at_all(connection, hit):
         (lambda: Stall(after_seconds=math.inf), "after_seconds", "finite"),
         (lambda: Stall(after_seconds=-0.1), "after_seconds", "at least 0, not -0.1"),
         (lambda: Stall(after_seconds="1"), "after_seconds", "not '1'"),
-        (lambda: Cut(), "after_messages/after_bytes/after_seconds", "one of the three exactly"),
+        (lambda: Cut(), "after_messages/after_bytes/after_seconds/at", "one of the four exactly"),
         (
             lambda: Cut(after_messages=1, after_bytes=2),
             "after_messages/after_bytes",
-            "one of the three exactly, not (1, 2)",
+            "one of the four exactly, not (1, 2)",
         ),
         (lambda: Cut(after_messages=1, how="close"), "how", "'fin' or 'rst', not 'close'"),
         (lambda: Stall(after_messages=1, pings="late"), "pings", "'answered' or 'swallowed'"),

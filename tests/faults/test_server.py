@@ -151,6 +151,15 @@ async def test_the_feed_is_numbered_and_resumes(dial, path, headers, expected, e
         assert served.resumed_after == (int(headers[0].split()[1]) if headers else None)
 
 
+@pytest.mark.parametrize(("headers", "expected"), [([], [1, 2]), (["Last-Event-ID: 2"], [])])
+async def test_a_feed_says_first_when_to_come_back(dial, headers, expected):
+    async with open_server() as server:
+        client = await dial(server.port)
+        await client.get("/feed?count=2&retry=200", *headers)
+        body = (await client.chunks()).decode()
+        assert body == "retry: 200\n" + "".join(event(n) for n in expected) + end_event(3)
+
+
 async def test_a_feed_to_be_followed_goes_on_until_the_client_leaves(dial):
     async with open_server() as server:
         client = await dial(server.port)
@@ -230,6 +239,25 @@ async def test_a_feed_that_is_told_to_wait_waits_for_the_message(dial, position,
         await client.silence()
         await client.say(TEXT, f'{{"resume": {position}}}'.encode())
         await finish_feed(client, expected)
+
+
+@pytest.mark.parametrize("grace", [0, 0.2])
+async def test_a_feed_with_a_time_of_grace_begins_by_itself(dial, grace):
+    async with open_server() as server:
+        client = await dial(server.port)
+        began = trio.current_time()
+        await client.upgrade(f"/feed?count=2&grace={grace}")
+        await client.say(PONG, b"")
+        await finish_feed(client, [1, 2])
+        assert trio.current_time() - began >= grace
+
+
+async def test_a_feed_with_a_time_of_grace_takes_the_resume_message_at_once(dial):
+    async with open_server() as server:
+        client = await dial(server.port)
+        await client.upgrade("/feed?count=3&grace=60")
+        await client.say(TEXT, b'{"resume": 1}')
+        await finish_feed(client, [2, 3])
 
 
 async def test_a_resume_message_that_comes_late_moves_the_feed(dial):

@@ -1,4 +1,4 @@
-"""The commands: ``moored demo | tail | serve | proxy``."""
+"""The commands: ``moored demo | tail | serve | proxy | toxiproxy | gauntlet``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 __all__ = ["main"]
 
-_OF_THE_EXTRA = ("click", "rich")  # the rest comes with moored itself
+_OF_THE_EXTRA = ("click", "jinja2", "rich")  # the rest comes with moored itself
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from typing import Any
 
-from moored.faults import Fault, ScheduleError, fault_from_dict
+import attrs
 
-__all__ = ["fault_from_text"]
+from moored.faults import Fault, ScheduleError, fault_from_dict
+from moored.faults.schedule import KINDS
+
+__all__ = ["fault_from_text", "kinds_help"]
 
 _RANGE = re.compile(r"([0-9]+)-([0-9]*)\Z")
 _SEVERAL = re.compile(r"[0-9]+(?:\+[0-9]+)+\Z")
-_TEXT_FIELDS = {"how", "pings", "path", "body"}
+_NUMBERED = ("connection", "attempt", "message")
+_NUMERIC = re.compile(r"\b(?:int|float|Numbers)\b")
+_HELP_WIDTH = 76
+_HELP_INDENT = 15
 
 
 def fault_from_text(text: str) -> Fault:
@@ -27,7 +34,9 @@ def fault_from_text(text: str) -> Fault:
         except (json.JSONDecodeError, RecursionError) as exc:
             raise ScheduleError("fault", text, f"JSON ({exc})") from exc
     kind, _, rest = text.partition(":")
-    data: dict[str, Any] = {"fault": kind.strip()}
+    kind = kind.strip()
+    data: dict[str, Any] = {"fault": kind}
+    numeric = _numeric_fields(kind)
     for pair in filter(None, rest.split(",")):
         name, equals, value = pair.partition("=")
         name = name.strip()
@@ -35,18 +44,24 @@ def fault_from_text(text: str) -> Fault:
             raise ScheduleError("field", pair, "FIELD=VALUE")
         if name in data:
             raise ScheduleError(name, value, "given once")
-        data[name] = _value(name, value.strip())
+        data[name] = _value(name, value.strip(), numeric=name in numeric)
     return fault_from_dict(data)
 
 
-def _value(name: str, text: str) -> Any:
-    if name == "connection":
+def _numeric_fields(kind: str) -> set[str]:
+    """The fields of a kind that may be numbers; the others are text."""
+    fields = attrs.fields(KINDS[kind]) if kind in KINDS else ()
+    return {field.name for field in fields if _NUMERIC.search(str(field.type))}
+
+
+def _value(name: str, text: str, *, numeric: bool) -> Any:
+    if name in _NUMBERED:
         if match := _RANGE.match(text):
             last = {"to": int(match[2])} if match[2] else {}
             return {"from": int(match[1]), **last}
         if _SEVERAL.match(text):
             return [int(number) for number in text.split("+")]
-    if name in _TEXT_FIELDS:
+    if not numeric:
         return text
     for number in (int, float):
         try:
@@ -54,3 +69,17 @@ def _value(name: str, text: str) -> Any:
         except ValueError:
             continue
     return text
+
+
+def kinds_help() -> str:
+    """Every kind with the fields of its own, a line each, for the help of a command."""
+    common = {field.name for field in attrs.fields(Fault)}
+    lines = []
+    for name, kind in KINDS.items():
+        own = [field.name for field in attrs.fields(kind) if field.name not in common]
+        lines += textwrap.wrap(
+            f"{name:{_HELP_INDENT - 1}} {', '.join(own)}",
+            _HELP_WIDTH,
+            subsequent_indent=" " * _HELP_INDENT,
+        )
+    return "\b\n" + "\n".join(lines)

@@ -10,10 +10,12 @@ from importlib.metadata import version
 import click
 
 from moored.cli.demo.command import demo
+from moored.cli.gauntlet.command import gauntlet
 from moored.cli.proxy import proxy
 from moored.cli.running import CommandFailed
 from moored.cli.serve import serve
 from moored.cli.tail.command import tail
+from moored.cli.toxiproxy import toxiproxy
 
 __all__ = ["moored", "run"]
 
@@ -31,6 +33,8 @@ def moored(context: click.Context) -> None:
     moored tail wss://example.com/feed       follow a stream, through drops
     moored serve                             a mock AI server and a numbered feed
     moored proxy --upstream URL --fault ...  break connections on purpose
+    moored gauntlet -- COMMAND {url}         score any client against faults
+    moored toxiproxy                         raw TCP proxies, for clients of Toxiproxy
 
     Exit statuses: 0 when what was asked for was done, 1 when not, 2 for wrong usage, 130 and 143
     after SIGINT and SIGTERM.  A second signal stops at once.
@@ -40,7 +44,7 @@ def moored(context: click.Context) -> None:
         context.exit(2)
 
 
-for _command in (demo, tail, serve, proxy):
+for _command in (demo, tail, serve, proxy, toxiproxy, gauntlet):
     moored.add_command(_command)
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import TextIO
 
 import attrs
 import click
 import trio
 
-from moored.cli.fault_option import fault_from_text
-from moored.cli.running import Stop, run
+from moored.cli.fault_option import fault_from_text, kinds_help
+from moored.cli.running import CommandFailed, Stop, run
 from moored.cli.serving import Reporter, announce, enter_listening
 from moored.cli.wording import injected_words
 from moored.faults import (
@@ -21,16 +21,22 @@ from moored.faults import (
     Fault,
     Proxy,
     ScheduleError,
+    ScheduleFileError,
     fault_to_dict,
+    load_schedule,
     open_proxy,
     random_schedule,
-    schedule_from,
+    recording_of,
 )
+from moored.faults.schedule import KINDS
 
 __all__ = ["proxy"]
 
 
-@click.command(short_help="Run a fault proxy before a server.")
+@click.command(
+    short_help="Run a fault proxy before a server.",
+    epilog=f"The kinds of faults, and what each has beside its aim:\n\n{kinds_help()}",
+)
 @click.option("--upstream", required=True, metavar="URL", help="The server: http(s) or ws(s).")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
@@ -44,10 +50,24 @@ __all__ = ["proxy"]
     "file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="JSON: a list of faults.",
+    help="A list of faults, as JSON or YAML, or a recording.",
 )
 @click.option("--random", "at_random", is_flag=True, help="20 connections with random faults.")
+@click.option(
+    "--rate",
+    "rates",
+    multiple=True,
+    metavar="FAULT=SHARE",
+    help="Instead of --random: the share of 20 connections with this fault, such as cut=0.3 or "
+    "refuse:status=500=0.1.  Repeatable.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Decides all that is random.")
+@click.option(
+    "--record",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write what was injected, at the end, as JSON for --schedule.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Report as JSON, one object a line.")
 def proxy(
     *,
@@ -57,7 +77,9 @@ def proxy(
     specs: Sequence[str],
     file: Path | None,
     at_random: bool,
+    rates: Sequence[str],
     seed: int,
+    record: Path | None,
     as_json: bool,
 ) -> int:
     """Run a fault proxy before a server, and break connections on purpose.
@@ -74,23 +96,30 @@ def proxy(
     '{"fault": "refuse", "status": 503, "body": "a, b"}'
 
     \b
-    cut, stall   one of after_messages, after_bytes, after_seconds
-    cut          how=fin|rst
-    stall        pings=answered|swallowed
-    refuse       status, retry_after, body
-    all          connection=1 | 1+3 | 2-5 | 2-   (from 1, as accepted)
-                 times, path, probability
+    every fault    connection=1 | 1+3 | 2-5 | 2-   (from 1, as accepted)
+                   attempt=1   (the k-th request for its path; as connection)
+                   times, path, probability
+    with a moment  one of after_messages, after_bytes, after_seconds, at=PLACE
+    with messages  message=2   (from 1, as sent; as connection)
+    places         after_request, before_head, inside_head, after_head,
+                   inside_chunk, inside_message, inside_character,
+                   between_fragments, before_done, after_done
 
     Faults of --schedule come first, then those of --fault, then --random.
     """
     schedule = _schedule(file, specs)
     if at_random:
         schedule += random_schedule(seed)
+    elif rates:
+        schedule += _random(seed, _rates(rates))
 
     async def command(stop: Stop) -> int:
         async with AsyncExitStack() as stack:
+            output = None if record is None else stack.enter_context(_opened(record))
             opening = open_proxy(upstream, schedule=schedule, seed=seed, host=host, port=port)
             running = await enter_listening(stack, opening, host, port)
+            if output is not None:
+                stack.callback(_write, running, output)
             announce(running.url)
             reporter = Reporter(as_json=as_json)
             async with trio.open_nursery() as nursery:
@@ -103,20 +132,49 @@ def proxy(
     return run(command)
 
 
+def _opened(file: Path) -> TextIO:
+    # Before the proxy runs, so that a place that cannot be written to is told at once.
+    try:
+        return file.open("w", encoding="utf-8")
+    except OSError as exc:
+        raise CommandFailed(f"--record: cannot write {file}: {exc.strerror}") from exc
+
+
+def _write(proxy: Proxy, output: TextIO) -> None:
+    json.dump(recording_of(proxy), output, indent=1)
+    output.write("\n")
+
+
+def _random(seed: int, rates: Mapping[str | Fault, float]) -> tuple[Fault, ...]:
+    try:
+        return random_schedule(seed, rates=rates)
+    except ScheduleError as exc:
+        raise click.UsageError(f"--rate: {exc}") from exc
+
+
+def _rates(texts: Sequence[str]) -> dict[str | Fault, float]:
+    rates: dict[str | Fault, float] = {}
+    for text in texts:
+        fault, _, share = text.rpartition("=")
+        try:
+            key = fault if fault in KINDS else fault_from_text(fault)
+            rates[key] = float(share)
+        except ScheduleError as exc:
+            raise click.UsageError(f"--rate {text!r}: {exc}") from exc
+        except ValueError:
+            raise click.UsageError(f"--rate {text!r}: SHARE must be a number") from None
+    return rates
+
+
 def _schedule(file: Path | None, specs: Sequence[str]) -> tuple[Fault, ...]:
     faults: tuple[Fault, ...] = ()
     if file is not None:
         try:
-            data: Any = json.loads(file.read_text("utf-8"))
-            if not isinstance(data, list):
-                raise ScheduleError("schedule", data, "a list of faults")
-            faults = schedule_from(data)
+            faults = load_schedule(file)
         except OSError as exc:
             raise click.UsageError(f"--schedule: cannot read {file}: {exc.strerror}") from exc
-        except ScheduleError as exc:
-            raise click.UsageError(f"--schedule {file}: {exc}") from exc
-        except (ValueError, RecursionError) as exc:
-            raise click.UsageError(f"--schedule: {file} is not JSON: {exc}") from exc
+        except ScheduleFileError as exc:
+            raise click.UsageError(f"--schedule {exc}") from exc
     for spec in specs:
         try:
             faults += (fault_from_text(spec),)

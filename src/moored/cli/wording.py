@@ -15,6 +15,8 @@ def injected_words(injected: Injected, *, pings: bool) -> str:
     match injected.fault:
         case Refuse(status=status, retry_after=None):
             return f"status {status}"
+        case Refuse(status=status, retry_after=seconds, retry_after_as="date"):
+            return f"status {status}, Retry-After: the date in {seconds:g} s"
         case Refuse(status=status, retry_after=seconds):
             return f"status {status}, Retry-After: {seconds}"
         case Cut(how=how):

@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 import trio
 
-__all__ = ["LINGER", "Resettable", "finish", "half_close", "reset"]
+__all__ = ["LINGER", "Delaying", "Resettable", "finish", "half_close", "reset"]
 
 LINGER = 2.0
 """How long a finished connection waits for the other side to close too, in seconds."""
@@ -33,6 +33,19 @@ class Resettable(Protocol):
         ...
 
 
+@runtime_checkable
+class Delaying(Protocol):
+    """A stream on which what was sent may still be on its way, and the end has to queue behind it.
+
+    :func:`finish` gives such a stream all the time that its ``send_eof`` takes, and :func:`reset`
+    calls :meth:`send_reset`.
+    """
+
+    async def send_reset(self) -> None:
+        """Break the connection behind all that was sent, and return when that is done."""
+        ...
+
+
 async def finish(stream: trio.abc.Stream) -> None:
     """End ``stream`` in order, so that all that was sent arrives, then close it.
 
@@ -41,6 +54,8 @@ async def finish(stream: trio.abc.Stream) -> None:
     at most :data:`LINGER` seconds.
     """
     try:
+        if isinstance(stream, Delaying):
+            await half_close(stream)
         with trio.move_on_after(LINGER):
             if await half_close(stream):
                 while await stream.receive_some(_DRAIN_BYTES):
@@ -69,7 +84,9 @@ async def reset(stream: trio.abc.Stream) -> None:
     tell (Linux): the reset would destroy it in our own send queue.
     """
     try:
-        if isinstance(stream, trio.SocketStream):
+        if isinstance(stream, Delaying):
+            await stream.send_reset()
+        elif isinstance(stream, trio.SocketStream):
             await _flush(stream.socket)
             stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         elif isinstance(stream, Resettable):

@@ -26,6 +26,10 @@ class FeedRequest:
     :ivar pace: seconds between messages.
     :ivar resumed_after: the position that the client gave, if it gave one.
     :ivar wait: WebSocket: send nothing before the client's first message.
+    :ivar grace: WebSocket: wait so many seconds for the client's first message, then begin at the
+        start; ``None``: ask with a ping whether one comes.
+    :ivar text: what each message's text ends with.
+    :ivar retry: SSE: the reconnection time that is sent first, in milliseconds; ``None``: none is.
     """
 
     next: int
@@ -33,12 +37,15 @@ class FeedRequest:
     pace: float
     resumed_after: int | None = None
     wait: bool = False
+    grace: float | None = None
+    retry: int | None = None
+    text: str = ""
 
     @classmethod
     def parse(
         cls, query: Mapping[str, str], last_event_id: str | None, default_pace: float
     ) -> FeedRequest:
-        """Read a query such as ``count=20&pace=0.1&start=1&follow=1&resume=7&wait=1``.
+        """Read a query such as ``count=20&pace=0.1&start=1&follow=1&resume=7&retry=200``.
 
         :param last_event_id: the ``Last-Event-ID`` header, which wins over ``resume``.
         :raises BadRequest: naming the parameter that is wrong.
@@ -54,6 +61,9 @@ class FeedRequest:
             last=None if follow else start + count - 1,
             pace=_seconds(query, "pace", default_pace),
             wait=_flag(query, "wait"),
+            grace=_seconds(query, "grace", 0.0) if "grace" in query else None,
+            text=query.get("text", ""),
+            retry=_integer(query, "retry", 0, minimum=0) if "retry" in query else None,
         )
         return request if resume < 0 else request.resumed(resume)
 
@@ -72,9 +82,12 @@ class FeedRequest:
         return attrs.evolve(self, next=position + 1, resumed_after=position)
 
 
-def message(number: int) -> str:
-    """Message ``number`` of the feed, as JSON."""
-    return compact({"id": number, "text": f"message {number}"})
+def message(number: int, text: str = "") -> str:
+    """Message ``number`` of the feed, as JSON.
+
+    :param text: what its text ends with.
+    """
+    return compact({"id": number, "text": f"message {number}{text}"})
 
 
 def resume_position(text: str) -> int | None:

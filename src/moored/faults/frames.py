@@ -40,9 +40,14 @@ class Frame(NamedTuple):
     payload: bytes = b""
 
     @property
+    def is_control(self) -> bool:
+        """Whether it is a ping, a pong, a close, or reserved to be such."""
+        return bool(self.opcode & _CONTROL_BIT)
+
+    @property
     def ends_message(self) -> bool:
         """Whether a data message ends here."""
-        return self.fin and not self.opcode & _CONTROL_BIT
+        return self.fin and not self.is_control
 
 
 class FrameSplitter:

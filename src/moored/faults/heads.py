@@ -7,13 +7,16 @@ keeps connections.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from email.utils import formatdate
 from http import HTTPStatus
+from types import MappingProxyType
 
 import h11
 
-from moored.faults.schedule import Refuse
+from moored.faults.catalogue.http import Refuse
 
 __all__ = [
     "forwarded_request",
@@ -49,11 +52,15 @@ def path_of(request: h11.Request) -> str:
     return "/" + rest.partition("/")[2]
 
 
-def forwarded_request(request: h11.Request, authority: str, *, readable: bool) -> h11.Request:
+def forwarded_request(
+    request: h11.Request, authority: str, *, readable: bool, without_extensions: bool = False
+) -> h11.Request:
     """What the upstream is sent: the request with its ``Host``, for one connection.
 
     :param readable: ask for a body without compression, whatever the client accepts, so that the
         messages in it can be counted.
+    :param without_extensions: ask for a WebSocket without extensions such as compression, so that
+        its messages can be read.
     """
     dropped = set(_REQUEST_ONLY_HERE)
     added = [(b"Host", authority.encode("ascii"))]
@@ -65,18 +72,24 @@ def forwarded_request(request: h11.Request, authority: str, *, readable: bool) -
     if readable:
         dropped.add(b"accept-encoding")
         added.append((b"Accept-Encoding", b"identity"))
+    if without_extensions:
+        dropped.add(b"sec-websocket-extensions")
     kept = [(name, value) for name, value in _raw(request) if name.lower() not in dropped]
     return h11.Request(method=request.method, target=request.target, headers=added + kept)
 
 
 def response_head(
-    response: h11.Response | h11.InformationalResponse, *, chunked_understood: bool = True
+    response: h11.Response | h11.InformationalResponse,
+    *,
+    chunked_understood: bool = True,
+    changes: Mapping[bytes, bytes] = MappingProxyType({}),
 ) -> bytes:
     """The head of an answer for the client.
 
     An informational one (101 among them) passes as it is; a final one closes the connection.
 
     :param chunked_understood: false for an HTTP/1.0 client, whose answer ends with the connection.
+    :param changes: what headers are to be, by their names in lower case; ``b""``: missing.
     """
     headers = _raw(response)
     if isinstance(response, h11.Response):
@@ -84,15 +97,35 @@ def response_head(
         if not chunked_understood:
             dropped.add(b"transfer-encoding")
         headers = [(name, value) for name, value in headers if name.lower() not in dropped]
+    if changes:
+        headers = list(_changed(headers, changes))
+    if isinstance(response, h11.Response):
         headers.append((b"Connection", b"close"))
     return _head(response.status_code, bytes(response.reason), headers)
 
 
-def refusal_answer(fault: Refuse, *, with_body: bool) -> bytes:
-    """The whole answer that ``fault`` gives."""
+def _changed(
+    headers: Iterable[tuple[bytes, bytes]], changes: Mapping[bytes, bytes]
+) -> Iterator[tuple[bytes, bytes]]:
+    """The headers with ``changes`` made, each in its place if it has one."""
+    left = {name: value for name, value in changes.items() if value}
+    for name, value in headers:
+        if name.lower() not in changes:
+            yield name, value
+        elif changed := left.pop(name.lower(), b""):
+            yield name, changed
+    for name, value in left.items():
+        yield name.title(), value
+
+
+def refusal_answer(fault: Refuse, *, with_body: bool, now: float) -> bytes:
+    """The whole answer that ``fault`` gives.
+
+    :param now: the time of day, in seconds since 1970.
+    """
     headers = [(name.encode("ascii"), value.encode("ascii")) for name, value in fault.headers]
     if fault.retry_after is not None:
-        headers.append((b"Retry-After", _retry_after(fault.retry_after).encode("ascii")))
+        headers.append((b"Retry-After", _retry_after(fault, now).encode("ascii")))
     return _answer(fault.status, headers, fault.body, with_body=with_body)
 
 
@@ -102,9 +135,13 @@ def plain_answer(status: int, text: str, *, with_body: bool = True) -> bytes:
     return _answer(status, headers, f"{text}\n".encode(), with_body=with_body)
 
 
-def _retry_after(value: float | str) -> str:
+def _retry_after(fault: Refuse, now: float) -> str:
+    value = fault.retry_after
+    assert value is not None
     if isinstance(value, str):
         return value
+    if fault.retry_after_as == "date":
+        return formatdate(math.ceil(now + value), usegmt=True)
     return str(int(value)) if value == int(value) else f"{value:f}".rstrip("0")
 
 

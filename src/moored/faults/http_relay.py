@@ -8,7 +8,11 @@ import h11
 import trio
 
 from moored.faults import heads
-from moored.faults.duplex import Duplex, Ending
+from moored.faults.catalogue.http import ContentType, GzipCut
+from moored.faults.catalogue.websocket import WrongAccept
+from moored.faults.duplex import Duplex, Ending, UpstreamReset
+from moored.faults.framing import AsIs, Chunked, Framing, Gzipped
+from moored.faults.message_formats import EventFormat, PieceFormat
 from moored.faults.scanners import EventScanner, PlainScanner
 from moored.faults.websocket_relay import relay_websocket
 
@@ -32,7 +36,7 @@ class HttpRelay:
         self._server = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD_BYTES)
         self._duplex = Duplex()
         self._head_only = False
-        self._chunked = False
+        self._framing: Framing = AsIs()
         self._delimited = False
         self._answering = False
         self._switched = False
@@ -56,9 +60,12 @@ class HttpRelay:
         refusal = self._link.requested(heads.path_of(request), websocket=upgrade)
         if refusal is not None:
             await self._wires.to_client(
-                heads.refusal_answer(refusal, with_body=not self._head_only)
+                heads.refusal_answer(
+                    refusal, with_body=not self._head_only, now=self._link.wall_clock()
+                )
             )
             return Ending("refused")
+        await self._link.reach("after_request")
         try:
             await self._link.open_upstream()
         except (OSError, trio.BrokenResourceError) as exc:
@@ -86,8 +93,13 @@ class HttpRelay:
 
     async def _exchange(self, request: h11.Request, *, upgrade: bool) -> Ending:
         # A body that is compressed has no messages that could be counted.
-        readable = self._link.aim.counts_messages and not upgrade
-        head = heads.forwarded_request(request, self._link.authority, readable=readable)
+        aim = self._link.aim
+        head = heads.forwarded_request(
+            request,
+            self._link.authority,
+            readable=aim.counts_messages and not upgrade,
+            without_extensions=aim.reads_messages and upgrade,
+        )
         await self._wires.to_upstream(self._server.send(head))
         modern = request.http_version != b"1.0"
         return await self._duplex.run(
@@ -120,6 +132,11 @@ class HttpRelay:
 
     async def _pass_body(self) -> None:
         continued = False
+        link = self._link
+        link.to_server.begin(framing=_RequestBody(self._server))
+        watched = link.aim.to_server.has_faults
+        if watched:
+            await link.meet(link.aim.to_server.begin(PlainScanner(), "http"))
         while True:
             event = self._client.next_event()
             if event is h11.NEED_DATA:
@@ -127,6 +144,8 @@ class HttpRelay:
                     continued = True
                     await self._wires.to_client(b"HTTP/1.1 100 Continue\r\n\r\n")
                 self._client.receive_data(await self._wires.from_client())
+            elif isinstance(event, h11.Data) and watched:
+                await link.to_server.pass_on(bytes(event.data))
             elif isinstance(event, h11.Data | h11.EndOfMessage):
                 await self._wires.to_upstream(self._server.send(event))
                 if isinstance(event, h11.EndOfMessage):
@@ -139,7 +158,11 @@ class HttpRelay:
         try:
             while not await self._pass_event(self._server.next_event(), modern=modern):
                 pass
+        except UpstreamReset:
+            await self._link.to_client.flush()
+            raise
         except h11.RemoteProtocolError:
+            await self._link.to_client.flush()
             # Inside the body it is an answer without its end, and the client gets it so.
             self._duplex.end("upstream left" if self._answering else "bad upstream")
 
@@ -150,7 +173,7 @@ class HttpRelay:
             self._duplex.refresh()
         elif isinstance(event, h11.InformationalResponse):
             if event.status_code == 101:
-                await self._wires.to_client(heads.response_head(event))
+                await self._link.pass_head(heads.response_head(event, changes=self._accept()))
                 self._switched = True
                 self._duplex.end("switched")
                 return True
@@ -160,22 +183,30 @@ class HttpRelay:
         elif isinstance(event, h11.Response):
             await self._begin(event, modern=modern)
         elif isinstance(event, h11.Data):
-            await self._link.pass_on(bytes(event.data), self._encode)
+            await self._link.to_client.pass_on(bytes(event.data))
         elif isinstance(event, h11.EndOfMessage):
-            if self._chunked:
-                await self._wires.to_client(b"0\r\n" + heads.header_lines(event.headers) + b"\r\n")
+            await self._end(heads.header_lines(event.headers))
             self._duplex.end("complete", after_all=self._delimited)
             return True
         else:
+            await self._link.to_client.flush()
             self._duplex.end("upstream left")
             return True
         return False
 
+    def _accept(self) -> dict[bytes, bytes]:
+        """What changes in the head of the handshake."""
+        fault = self._link.aim.first(WrongAccept)
+        if fault is None:
+            return {}
+        self._link.inject(fault, fault.accept or "no header")
+        return {b"sec-websocket-accept": fault.accept.encode("ascii")}
+
     async def _begin(self, response: h11.Response, *, modern: bool) -> None:
-        status = response.status_code
+        link, status = self._link, response.status_code
         has_body = not self._head_only and status not in _WITHOUT_BODY
         coding = heads.header(response, b"transfer-encoding").lower()
-        self._chunked = has_body and modern and coding == b"chunked"
+        chunked = has_body and modern and coding == b"chunked"
         # Without a length the body ends with the connection, so its end proves nothing.
         length = heads.header(response, b"content-length")
         self._delimited = not has_body or coding == b"chunked" or length != b""
@@ -183,10 +214,53 @@ class HttpRelay:
         media_type = heads.header(response, b"content-type").split(b";")[0].strip().lower()
         events = media_type == b"text/event-stream"
         plain = heads.header(response, b"content-encoding").lower() in (b"", b"identity")
-        await self._wires.to_client(heads.response_head(response, chunked_understood=modern))
-        self._link.answered(status, "sse" if events else "http")
-        await self._link.begin(EventScanner() if events and plain else PlainScanner())
+        changes: dict[bytes, bytes] = {}
+        gzip = has_body and plain and link.aim.has(GzipCut)
+        if has_body and plain and length and (gzip or (events and link.aim.resizes)):
+            # Its length will not be what it was.
+            changes[b"content-length"] = b""
+            chunked = modern
+            if chunked:
+                changes[b"transfer-encoding"] = b"chunked"
+        if gzip:
+            changes[b"content-encoding"] = b"gzip"
+        changes |= self._content_type()
+        head = heads.response_head(response, chunked_understood=modern, changes=changes)
+        await link.pass_head(head)
+        link.answered(status, "sse" if events else "http")
+        self._framing = Chunked() if chunked else self._framing
+        self._framing = Gzipped(self._framing) if gzip else self._framing
+        form = EventFormat() if events else PieceFormat()
+        editing = link.edits("to_client", form, chunked=chunked) if plain else None
+        link.to_client.begin(framing=self._framing, editing=editing)
+        await link.meet(link.aim.begin(EventScanner() if events and plain else PlainScanner()))
 
-    def _encode(self, data: bytes) -> bytes:
-        """Body bytes as they go on the wire."""
-        return b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data
+    def _content_type(self) -> dict[bytes, bytes]:
+        fault = self._link.aim.first(ContentType)
+        if fault is None:
+            return {}
+        self._link.inject(fault, fault.content_type or "no header")
+        return {b"content-type": fault.content_type.encode("ascii")}
+
+    async def _end(self, trailers: bytes) -> None:
+        """The end of the body."""
+        link, framing = self._link, self._framing
+        await link.to_client.flush()
+        fault = None
+        if isinstance(framing, Gzipped):
+            fault = link.aim.first(GzipCut, lambda fault: fault.message is None)
+        if fault is not None:
+            link.inject(fault, f"after {link.aim.bytes} bytes")
+        if end := (framing.cut if fault is not None else framing.end)(trailers):
+            await self._wires.to_client(end)
+
+
+class _RequestBody(AsIs):
+    """The body of a request, with the framing that it has."""
+
+    def __init__(self, connection: h11.Connection) -> None:
+        self._connection = connection
+
+    def wrap(self, data: bytes) -> bytes:
+        """As h11 frames it."""
+        return self._connection.send(h11.Data(data=data)) or b""

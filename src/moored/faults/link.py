@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 
 import trio
 
+from moored.faults.aftermath import after_strike
 from moored.faults.aim import ConnectionAim
+from moored.faults.catalogue.base import Fault, Towards
+from moored.faults.catalogue.http import GzipCut, Refuse, SlowHead
+from moored.faults.catalogue.moments import Moment, Place, Stall
+from moored.faults.catalogue.tcp import Down, TcpFault
+from moored.faults.client_frames import ClientFrames
 from moored.faults.duplex import ClientLeft, Ending, Wires
+from moored.faults.editing import Editing
 from moored.faults.endings import finish, reset
-from moored.faults.frames import pong_frame
 from moored.faults.http_relay import HttpRelay
+from moored.faults.message_formats import MessageFormat
+from moored.faults.passage import Passage
 from moored.faults.record import Injected, Record
-from moored.faults.scanners import Scanner
-from moored.faults.schedule import Cut, Fault, Refuse, Stall
-from moored.faults.websocket_relay import ClientFrames
+from moored.faults.shaping import Shaping
 
 __all__ = ["ConnectUpstream", "Link"]
 
@@ -35,7 +42,10 @@ class Link:
     :param record: is told what happened.
     :param authority: the upstream's, for ``Host``.
     :param connect: opens a connection to the upstream.
+    :param wall_clock: the time of day in seconds since 1970, for HTTP dates.
 
+    :ivar to_client: passes payload to the client.
+    :ivar to_server: passes payload to the upstream.
     :ivar client_frames: what the client sends, once it is a WebSocket.
     """
 
@@ -48,25 +58,50 @@ class Link:
         record: Record,
         authority: str,
         connect: ConnectUpstream,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.number = number
         self.aim = aim
         self.authority = authority
+        self.wall_clock: Callable[[], float] = wall_clock
         self.wires: Wires = Wires(client)
+        self.to_client: Passage = self._passage("to_client")
+        self.to_server: Passage = self._passage("to_server")
         self.client_frames: ClientFrames | None = None
         self._record = record
         self._connect = connect
         self._accepted = trio.current_time()
         self._timers: trio.Nursery | None = None
+        self._shaping: Shaping | None = None
         self._path = ""
         # What may be struck now, and by what it was.
         self._scope: trio.CancelScope | None = None
-        self._struck: Cut | Stall | None = None
+        self._struck: Moment | GzipCut | None = None
         self._stalled = False
-        self._sending = False
+
+    def _passage(self, direction: Towards) -> Passage:
+        to_client = direction == "to_client"
+        return Passage(
+            self.aim.to_client if to_client else self.aim.to_server,
+            self.wires.to_client if to_client else self.wires.to_upstream,
+            meet=self.meet,
+            inject=self.inject,
+            spawn=self._spawn,
+        )
 
     async def run(self) -> None:
         """Serve it; both streams are closed afterwards."""
+        if not self.aim.has(TcpFault):
+            await self._run()
+            return
+        async with trio.open_nursery() as nursery:
+            self._shaping = Shaping(self.aim, self.wires.client, nursery, self.inject)
+            self.wires.client = self._shaping.stream
+            self._shaping.begin(with_path=False)
+            await self._run()
+            nursery.cancel_scope.cancel()
+
+    async def _run(self) -> None:
         outcome = "proxy closed"
         try:
             async with trio.open_nursery() as self._timers:
@@ -89,6 +124,7 @@ class Link:
             outcome=outcome,
             messages=self.aim.messages,
             bytes=self.aim.bytes,
+            unedited=self.to_client.unedited + self.to_server.unedited,
             **changes,
         )
 
@@ -99,9 +135,11 @@ class Link:
         self._path = path
         self._record.update(self.number, path=path, transport="websocket" if websocket else "http")
         refusal = self.aim.request(path)
+        if self._shaping is not None:
+            self._shaping.begin(with_path=True)
         if refusal is not None:
             self.answered(refusal.status)
-            self._inject(refusal, f"status {refusal.status}")
+            self.inject(refusal, f"status {refusal.status}")
         else:
             self._start_timers(with_path=True)
         return refusal
@@ -119,56 +157,109 @@ class Link:
         """
         self.wires.upstream = await self._connect()
 
-    async def begin(self, scanner: Scanner, *, framed: bool = False) -> None:
-        """The head of the answer has gone to the client; payload follows."""
-        await self._meet(self.aim.begin(scanner, framed=framed))
+    async def reach(self, place: Place) -> None:
+        """``place`` is reached: what strikes there does so now."""
+        await self.meet(self.aim.at(place))
 
-    async def pass_on(
-        self,
-        data: bytes,
-        encode: Callable[[bytes], bytes] = bytes,
-        passing: Callable[[int], None] | None = None,
-    ) -> None:
-        """Pass payload to the client, as far as the faults let it.
+    async def pass_head(self, head: bytes) -> None:
+        """Pass the head of the answer, as far and as fast as the faults let it.
 
-        :param encode: makes body bytes into what goes on the wire.
-        :param passing: is told how many of the bytes pass, before they do.
         :raises ClientLeft: when the client's connection is broken.
         """
-        step = self.aim.advance(data)
-        if passing is not None:
-            passing(step.forward)
-        if step.forward:
-            self._sending = True
-            await self.wires.to_client(encode(data[: step.forward]))
-            self._sending = False
-        await self._meet(step.fault or self.aim.release())
+        await self.reach("before_head")
+        slow = self.aim.first(SlowHead)
+        inside = self.aim.at("inside_head")
+        passed = head if inside is None else head[: len(head) // 2]
+        if slow is None:
+            await self.wires.to_client(passed)
+        else:
+            self.inject(slow, f"{len(head)} bytes in {slow.seconds:g} s")
+            start = trio.current_time()
+            for n in range(len(passed)):
+                # By the clock, so that what sending takes adds nothing.
+                await trio.sleep_until(start + slow.seconds * (n + 1) / len(head))
+                await self.wires.to_client(passed[n : n + 1])
+        await self.meet(inside)
 
-    async def _meet(self, fault: Cut | Stall | None) -> None:
+    def edits(
+        self, direction: Towards, form: MessageFormat, *, chunked: bool = False
+    ) -> Editing | None:
+        """What edits the messages that pass in ``direction``; ``None``: nothing does.
+
+        :param chunked: whether they pass in chunks.
+        """
+        faults = [
+            (index, fault)
+            for index, fault in self.aim.of_messages(direction, form.payload)
+            if chunked or not (isinstance(fault, Moment) and fault.at == "inside_chunk")
+        ]
+        if not faults:
+            return None
+        return Editing(
+            direction,
+            form,
+            faults,
+            take=self.aim.take,
+            is_spent=self.aim.is_spent,
+            elapsed=lambda: trio.current_time() - self._accepted,
+        )
+
+    def inject(self, fault: Fault, detail: str, message: int | None = None) -> None:
+        """Note that ``fault`` takes effect now.
+
+        :param detail: where, in words.
+        :param message: the number of the message that it edits, as its sender counts.
+        """
+        now = trio.current_time()
+        injected = Injected(
+            fault=fault,
+            connection=self.number,
+            time=now,
+            detail=detail,
+            path=self._path,
+            messages=self.aim.messages,
+            bytes=self.aim.bytes,
+            seconds=now - self._accepted,
+            message=message,
+        )
+        self._record.inject(injected)
+
+    async def meet(self, fault: Moment | GzipCut | None) -> None:
+        """Let ``fault``, if there is one, strike now; then this does not return."""
         if fault is not None:
             self._hit(fault)
             await trio.sleep_forever()  # The relay is cancelled: nothing more may pass.
 
     # Faults.
 
-    def strike(self, fault: Cut | Stall) -> bool:
-        """Let ``fault`` strike now, or (a stall that answers pings) at the end of the frame.
+    def is_aimed_at(self, fault: Fault) -> bool:
+        """Whether this is one of the connections, and its path one of those, that it aims at."""
+        return fault.aims_at(self.number) and self._path.startswith(fault.path or "")
 
-        :returns: false when there is nothing to strike any more: it has ended, or has stalled.
+    def strike(self, fault: Moment) -> bool:
+        """Let ``fault`` strike now, or (one that has more to say) at the end of the frame.
+
+        :returns: false when there is nothing to strike any more: it has ended, or has stalled; or
+            when what passes (or none does yet) is nothing that it could strike.
         """
-        if self._scope is None or self._struck is not None:
+        if not self._can_strike(fault):
             return False
-        if isinstance(fault, Stall):
-            if self._stalled:
-                return False
-            if not self.aim.hold(fault, sending=self._sending):
-                return True
-        self._hit(fault)
+        if self.aim.hold(fault, sending=self.to_client.sending):
+            self._hit(fault)
         return True
 
-    def _hit(self, fault: Cut | Stall) -> None:
-        assert self._scope is not None
+    def _can_strike(self, fault: Moment) -> bool:
+        if self._scope is None or self._struck is not None:
+            return False
+        if len(fault.payloads) < 3 and self.aim.to_client.payload not in fault.payloads:
+            return False
+        return not (self._stalled and isinstance(fault, Stall))
+
+    def _hit(self, fault: Moment | GzipCut) -> None:
+        if self._scope is None or self._struck is not None:
+            return  # The other direction was struck at the same moment.
         self._struck = fault
+        self.to_client.stopped = self.to_server.stopped = True
         self._scope.cancel()
 
     def _start_timers(self, *, with_path: bool) -> None:
@@ -176,26 +267,41 @@ class Link:
         for index, fault, seconds in self.aim.timed(with_path=with_path):
             self._timers.start_soon(self._strike_later, index, fault, seconds, name="timed fault")
 
-    async def _strike_later(self, index: int, fault: Cut | Stall, seconds: float) -> None:
+    async def _strike_later(self, index: int, fault: Moment, seconds: float) -> None:
         await trio.sleep_until(self._accepted + seconds)
-        if self.aim.take(index):
+        if self._can_strike(fault) and self.aim.take(index):
             self.strike(fault)
 
-    def _inject(self, fault: Fault, detail: str) -> None:
-        now = trio.current_time()
-        self._record.inject(Injected(fault, self.number, now, detail, self._path))
+    def _spawn(self, task: Callable[[], Awaitable[None]]) -> None:
+        assert self._timers is not None
+        self._timers.start_soon(self._until_left, task, name="late frame")
+
+    @staticmethod
+    async def _until_left(task: Callable[[], Awaitable[None]]) -> None:
+        with suppress(ClientLeft):  # The relay finds out, too.
+            await task()
 
     async def _serve(self) -> Ending:
         """Relay until the end, or until a fault; then do what the fault says."""
+        down = self.aim.first(Down)
+        if down is not None:
+            self.inject(down, "on acceptance")
+            return Ending("cut", reset=down.how == "rst")
         ending = await self._until_struck(HttpRelay(self).run)
         while self._struck is not None:
             fault, self._struck = self._struck, None
-            self._inject(fault, f"after {self.aim.messages} messages, {self.aim.bytes} bytes")
-            if isinstance(fault, Cut):
-                return Ending("cut", reset=fault.how == "rst")
-            self._stalled = True
-            ending = await self._until_struck(partial(self._stay_silent, fault))
+            self.inject(fault, self._where(fault))
+            self._stalled |= isinstance(fault, Stall)
+            after = partial(after_strike, fault, self.wires, self.to_client, self.client_frames)
+            ending = await self._until_struck(after)
         return ending
+
+    def _where(self, fault: Moment | GzipCut) -> str:
+        to_server = isinstance(fault, Moment) and fault.direction == "to_server"
+        track = self.aim.to_server if to_server else self.aim.to_client
+        place = fault.where() if isinstance(fault, Moment) else ""
+        counts = f"after {track.messages} messages, {track.bytes} bytes"
+        return place + counts + (" to the server" if to_server else "")
 
     async def _until_struck(self, activity: Callable[[], Awaitable[Ending]]) -> Ending:
         ending = Ending("client left")
@@ -203,14 +309,3 @@ class Link:
             ending = await activity()
         self._scope = None
         return ending
-
-    async def _stay_silent(self, stall: Stall) -> Ending:
-        """Read what the client sends until it leaves, and answer its pings if so told."""
-        frames = self.client_frames if stall.pings == "answered" else None
-        if frames is not None and frames.ping is not None:
-            # Its pong did not make it before the stall.
-            await self.wires.to_client(pong_frame(frames.ping))
-        while data := await self.wires.from_client():
-            for payload in frames.feed(data) if frames is not None else ():
-                await self.wires.to_client(pong_frame(payload))
-        return Ending("client left")

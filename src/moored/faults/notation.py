@@ -12,7 +12,13 @@ import attrs
 
 from moored.faults.schedule import KINDS, Fault, ScheduleError
 
-__all__ = ["fault_from_dict", "fault_to_dict", "schedule_from", "schedule_to_data"]
+__all__ = [
+    "fault_from_dict",
+    "fault_to_dict",
+    "plain_value",
+    "schedule_from",
+    "schedule_to_data",
+]
 
 
 def schedule_from(schedule: Iterable[Fault | Mapping[str, Any]]) -> tuple[Fault, ...]:
@@ -42,15 +48,15 @@ def schedule_to_data(schedule: Iterable[Fault]) -> list[dict[str, Any]]:
 def fault_from_dict(data: Mapping[str, Any]) -> Fault:
     """One fault from plain data such as ``{"fault": "cut", "after_messages": 3, "how": "rst"}``.
 
-    The fields are those of the classes, without those left at their defaults.  ``connection`` may
-    be a number, a list, or ``{"from": 2, "to": 5}`` with both included and ``to`` optional;
-    ``body`` may be text or ``{"base64": "..."}``.
+    The fields are those of the classes, without those left at their defaults.  ``connection``,
+    ``attempt`` and (where it aims) ``message`` may be a number, a list, or ``{"from": 2, "to": 5}``
+    with both included and ``to`` optional; ``body`` may be text or ``{"base64": "..."}``.
 
     :raises ScheduleError: for anything that is wrong.
     """
     if not isinstance(data, Mapping):
         raise ScheduleError("fault", data, "a fault or a mapping")
-    fields = dict(data)
+    fields = {name: _whole(value) for name, value in data.items()}
     name = fields.pop("fault", None)
     kind = KINDS.get(name) if isinstance(name, str) else None
     if kind is None:
@@ -59,8 +65,9 @@ def fault_from_dict(data: Mapping[str, Any]) -> Fault:
     for field in fields:
         if field not in known:
             raise ScheduleError("field", field, f"one of those of {name!r}: {', '.join(known)}")
-    if isinstance(fields.get("connection"), Mapping):
-        fields["connection"] = _range(fields["connection"])
+    for field in ("connection", "attempt", "message"):
+        if isinstance(fields.get(field), Mapping):
+            fields[field] = _range(field, fields[field])
     if isinstance(fields.get("body"), Mapping):
         fields["body"] = _base64(fields["body"])
     return kind(**fields)
@@ -71,13 +78,25 @@ def fault_to_dict(fault: Fault) -> dict[str, Any]:
     data: dict[str, Any] = {"fault": fault.kind}
     for field in attrs.fields(type(fault)):
         value = getattr(fault, field.name)
-        if value == field.default or value is None:
+        if value == field.default:
             continue
-        data[field.name] = _plain(value)
+        data[field.name] = plain_value(value)
     return data
 
 
-def _plain(value: object) -> object:
+def _whole(value: Any) -> Any:
+    """Numbers such as 3.0 as integers, which to JSON they are."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _whole(item) for key, item in value.items()}
+    return value
+
+
+def plain_value(value: object) -> object:
+    """The value of a field as JSON can hold it, and as :func:`fault_from_dict` takes it."""
     if isinstance(value, range):
         first: dict[str, int] = {"from": value.start}
         return first if value.stop >= sys.maxsize else {**first, "to": value.stop - 1}
@@ -91,12 +110,12 @@ def _plain(value: object) -> object:
     return value
 
 
-def _range(value: Mapping[str, Any]) -> range:
+def _range(field: str, value: Mapping[str, Any]) -> range:
     first, last = value.get("from"), value.get("to", sys.maxsize - 1)
     integers = all(isinstance(n, int) and not isinstance(n, bool) for n in (first, last))
     if not integers or not value.keys() <= {"from", "to"} or not 1 <= first <= last:  # type: ignore[operator]
         bound = '{"from": a, "to": b} with 1 <= a <= b, or without "to"'
-        raise ScheduleError("connection", dict(value), bound)
+        raise ScheduleError(field, dict(value), bound)
     assert isinstance(first, int)
     return range(first, last + 1)
 

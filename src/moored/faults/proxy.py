@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Literal, TypeAlias
@@ -10,11 +11,12 @@ from typing import Any, Literal, TypeAlias
 import trio
 
 from moored.faults.aim import Aim
+from moored.faults.catalogue.base import Fault
+from moored.faults.catalogue.moments import CloseFrame, CommentsOnly, Cut, Stall
 from moored.faults.link import ConnectUpstream, Link
 from moored.faults.listening import authority, background, listen
 from moored.faults.notation import schedule_from
 from moored.faults.record import ConnectionRecord, Injected, Record
-from moored.faults.schedule import Cut, Fault, Stall
 from moored.faults.upstream import Upstream
 
 __all__ = ["Proxy", "Schedule", "open_proxy"]
@@ -35,6 +37,8 @@ class Proxy:
     :param connect_upstream: opens a connection to the upstream; by default TCP, with TLS where the
         URL says so.
     :param ssl_context: for TLS to the upstream; by default one that verifies certificates.
+    :param wall_clock: the time of day in seconds since 1970, for HTTP dates in answers that the
+        proxy gives itself; by default ``time.time``.
     :raises ValueError: for a URL that is not one of a server.
     :raises ScheduleError: for a wrong schedule.
     """
@@ -47,7 +51,9 @@ class Proxy:
         seed: int = 0,
         connect_upstream: ConnectUpstream | None = None,
         ssl_context: ssl.SSLContext | None = None,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
+        self._wall_clock = wall_clock
         self._upstream = Upstream.parse(upstream)
         self._seed = seed
         self._aim = Aim(schedule_from(schedule), seed)
@@ -58,6 +64,7 @@ class Proxy:
         self._record = Record()
         self._links: dict[int, Link] = {}
         self._count = 0
+        self._started: float | None = None
         self._address: tuple[str, int] | None = None
 
     # Where it is.
@@ -96,6 +103,19 @@ class Proxy:
     # What it did.
 
     @property
+    def started(self) -> float | None:
+        """When it began to listen, or was given its first connection, by Trio's clock.
+
+        ``None`` before that.
+        """
+        return self._started
+
+    @property
+    def seed(self) -> int:
+        """The seed."""
+        return self._seed
+
+    @property
     def injected(self) -> tuple[Injected, ...]:
         """The faults that took effect (the last 10,000), oldest first."""
         return self._record.injected
@@ -129,7 +149,8 @@ class Proxy:
     def set_schedule(self, schedule: Schedule) -> None:
         """Replace the schedule, for connections that are accepted from now on.
 
-        Their numbers go on from where they are; ``times`` count from the beginning.
+        Their numbers go on from where they are; ``times`` and attempts count from the
+        beginning.
 
         :raises ScheduleError: for a wrong schedule; the one in force stays then.
         """
@@ -141,7 +162,7 @@ class Proxy:
         :param connection: the one to cut; ``None``: all that are open.
         :returns: how many that were.
         """
-        return self._strike(Cut(after_seconds=0, how=how, connection=connection))
+        return self.strike(Cut(after_seconds=0, how=how, connection=connection))
 
     def stall(
         self,
@@ -154,10 +175,15 @@ class Proxy:
         :param connection: the one to stall; ``None``: all that are open.
         :returns: how many that were; those that stall at the end of a frame are counted.
         """
-        return self._strike(Stall(after_seconds=0, pings=pings, connection=connection))
+        return self.strike(Stall(after_seconds=0, pings=pings, connection=connection))
 
-    def _strike(self, fault: Cut | Stall) -> int:
-        hit = [link.strike(fault) for link in self._links.values() if fault.aims_at(link.number)]
+    def strike(self, fault: Cut | Stall | CommentsOnly | CloseFrame) -> int:
+        """Let ``fault`` strike now, on the open connections whose number and path it aims at.
+
+        :param fault: its moment does not count: it may be ``after_seconds=0``.
+        :returns: how many that were; those on which it comes at the end of a frame are counted.
+        """
+        hit = [link.strike(fault) for link in self._links.values() if link.is_aimed_at(fault)]
         return sum(hit)
 
     # Serving.
@@ -174,6 +200,8 @@ class Proxy:
         await self._serve(self._admit(stream, connect_upstream or self._connect))
 
     def _admit(self, stream: trio.abc.Stream, connect: ConnectUpstream) -> Link:
+        if self._started is None:
+            self._started = trio.current_time()
         self._count += 1
         number = self._count
         link = self._links[number] = Link(
@@ -183,6 +211,7 @@ class Proxy:
             record=self._record,
             authority=self._upstream.authority,
             connect=connect,
+            wall_clock=self._wall_clock,
         )
         self._record.accept(number)
         return link
@@ -240,8 +269,8 @@ async def open_proxy(
     reached, the answer is 502.
 
     :param upstream: the server's URL: ``http``, ``https``, ``ws`` or ``wss``.
-    :param schedule: the faults, as values or as plain mappings; see :class:`~moored.faults.Cut`,
-        :class:`~moored.faults.Stall`, :class:`~moored.faults.Refuse`.
+    :param schedule: the faults, as values or as plain mappings: kinds of
+        :class:`~moored.faults.Fault`, such as :class:`~moored.faults.Cut`.
     :param seed: decides on which connections faults with a ``probability`` strike; 0 by default.
     :param host: the address to listen on; loopback by default.
     :param port: 0 (default) for one that is free.
@@ -254,6 +283,7 @@ async def open_proxy(
     async with background() as nursery:
         listener, bound_port = await listen(host, port)
         proxy._address = (host, bound_port)
+        proxy._started = trio.current_time()
         admission = _Admission(listener, proxy)
         nursery.start_soon(trio.serve_listeners, admission.serve, [admission])
         yield proxy

@@ -10,7 +10,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import attrs
 import trio
 
-from moored.faults.schedule import Fault
+from moored.faults.catalogue.base import Fault
 
 __all__ = ["DEFAULT_LIMIT", "Changes", "ConnectionRecord", "Injected", "Log", "Record"]
 
@@ -35,6 +35,10 @@ class Injected:
     :ivar time: when, by Trio's clock (:func:`trio.current_time`), in seconds.
     :ivar detail: where it struck, in words, such as ``"after 3 messages, 120 bytes"``.
     :ivar path: the path of the request, without its query; ``""`` before there was one.
+    :ivar messages: messages that had passed to the client whole.
+    :ivar bytes: payload bytes that had passed to the client.
+    :ivar seconds: how long ago the connection had been accepted.
+    :ivar message: the number of the message that it edited, as its sender counts, or ``None``.
     """
 
     fault: Fault
@@ -42,6 +46,10 @@ class Injected:
     time: float
     detail: str
     path: str = ""
+    messages: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    message: int | None = None
 
 
 @attrs.frozen
@@ -55,10 +63,14 @@ class ConnectionRecord:
     :ivar status: the status of the answer, or ``None`` if there was none (yet).
     :ivar messages: messages passed to the client whole, as of the end.
     :ivar bytes: payload bytes passed to the client, as of the end.
+    :ivar unedited: messages that a fault aimed at, and that passed as they were: they had more than
+        the 16 MiB that are held back.
     :ivar ended: when, or ``None`` while it is open.
-    :ivar outcome: why it ended: ``"complete"``, ``"cut"``, ``"refused"``, ``"client left"``,
+    :ivar outcome: why it ended: ``"complete"``, ``"cut"``, ``"closed"`` (a
+        :class:`~moored.faults.CloseFrame`), ``"refused"``, ``"client left"``,
         ``"upstream left"``, ``"upstream unreachable"``, ``"bad request"``, ``"bad upstream"`` or
-        ``"proxy closed"``; ``""`` while it is open.
+        ``"proxy closed"``; ``""`` while it is open.  An end that a fault of TCP made reads as
+        ``"client left"``.
     """
 
     number: int
@@ -68,6 +80,7 @@ class ConnectionRecord:
     status: int | None = None
     messages: int = 0
     bytes: int = 0
+    unedited: int = 0
     ended: float | None = None
     outcome: str = ""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TypeAlias
@@ -123,13 +124,16 @@ async def feed_over_http(exchange: Exchange, http: HttpConnection) -> None:
 
     async def produce(send: Send) -> None:
         number = wanted.next
+        # Not as a block of its own, which some clients take for an event.
+        first = "" if wanted.retry is None else f"retry: {wanted.retry}\n"
         while wanted.last is None or number <= wanted.last:
             if exchange.sent:
                 await _quiet(send, wanted.pace, exchange.settings.keepalive)
-            await send(f"id: {number}\ndata: {feed.message(number)}\n\n")
+            await send(f"{first}id: {number}\ndata: {feed.message(number, wanted.text)}\n\n")
+            first = ""
             exchange.sent += 1
             number += 1
-        await send(f"event: end\nid: {wanted.end_number}\ndata: {feed.END}\n\n")
+        await send(f"{first}event: end\nid: {wanted.end_number}\ndata: {feed.END}\n\n")
 
     exchange.transport, exchange.status = "sse", 200
     exchange.complete = await http.respond_with_events(produce)
@@ -199,7 +203,8 @@ class _FeedSession:
     that sends its resume message before it reads is therefore served from n + 1 exactly, and one
     that sends nothing is served one round trip later.  (A client without pongs is served after
     ``START_TIMEOUT``.)  A position in the URL or in ``Last-Event-ID`` starts the feed at once, and
-    ``wait=1`` makes it wait for the first message, without the ping.
+    ``wait=1`` makes it wait for the first message, without the ping.  With ``grace=s`` it waits so
+    for ``s`` seconds at most: some libraries answer a ping before their user can send.
 
     A resume message that comes later moves the feed to n + 1 all the same.
     """
@@ -228,14 +233,15 @@ class _FeedSession:
 
     async def _send_feed(self) -> None:
         wanted, exchange = self._wanted, self._exchange
-        if not self._may_start.is_set() and not wanted.wait:
+        patience = START_TIMEOUT if wanted.grace is None else wanted.grace
+        if not self._may_start.is_set() and not wanted.wait and wanted.grace is None:
             await self._session.ping()
-        with trio.move_on_after(float("inf") if wanted.wait else START_TIMEOUT):
+        with trio.move_on_after(math.inf if wanted.wait else patience):
             await self._may_start.wait()
         while wanted.last is None or self._next <= wanted.last:
             await exchange.pause(wanted.pace)
             number, self._next = self._next, self._next + 1
-            await self._session.send_text(feed.message(number))
+            await self._session.send_text(feed.message(number, wanted.text))
             exchange.sent += 1
         await self._session.send_text(feed.END)
         exchange.complete = True
@@ -252,7 +258,7 @@ class _FeedSession:
             elif not isinstance(message, Pong):
                 self._refusal = "expected text"
                 break
-            elif self._wanted.wait:
+            elif self._wanted.wait or self._wanted.grace is not None:
                 continue
             self._may_start.set()
         scope.cancel()

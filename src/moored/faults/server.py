@@ -259,12 +259,15 @@ async def open_server(
     ==================================  =========================================================
 
     The feed's parameters: ``count`` (20), ``start`` (1), ``pace``, ``follow=1`` (no end),
-    ``resume=n`` (continue after n), and for WebSocket ``wait=1``.  A WebSocket client on the feed
-    needs to say nothing to begin at the start; to resume, it sends ``{"resume": n}`` as its first
-    message.  The server sends a ping first and begins when either the resume message or the pong
-    has come, so that neither client has to wait for a timeout.  With ``wait=1`` there is no ping,
-    and the feed begins only with the resume message (``{"resume": 0}`` at the start): the choice
-    for clients whose library may answer a ping before they send.
+    ``resume=n`` (continue after n), ``text`` (what the text of each message ends with), for SSE
+    ``retry`` (the reconnection time, in milliseconds), and for WebSocket ``wait=1`` and ``grace``.
+    A WebSocket client on the feed needs to say nothing to begin at the start; to resume, it sends
+    ``{"resume": n}`` as its first message.  The server sends a ping first and begins when either
+    the resume message or the pong has come, so that neither client has to wait for a timeout.  Some
+    libraries answer a ping before their user can send.  For their clients there are two choices,
+    both without the ping: with ``wait=1`` the feed begins only with the resume message
+    (``{"resume": 0}`` at the start), and with ``grace=0.5`` half a second after the handshake at
+    the latest.
     """
     server = Server(pace=pace, api_key=api_key, keepalive=keepalive)
     async with background() as nursery:

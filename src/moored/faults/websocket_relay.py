@@ -4,44 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from moored.faults.duplex import Duplex, Ending
+from moored.faults.client_frames import ClientFrames
+from moored.faults.duplex import Duplex, Ending, UpstreamReset
 from moored.faults.endings import half_close
-from moored.faults.frames import CLOSE, PING, FrameSplitter
+from moored.faults.message_formats import FrameFormat
 from moored.faults.scanners import FrameScanner
 
 if TYPE_CHECKING:
     from moored.faults.link import Link
 
-__all__ = ["ClientFrames", "relay_websocket"]
-
-
-class ClientFrames:
-    """What the client sends: where its frames end, and which ping of its waits for a pong.
-
-    :ivar ping: the payload of the last ping that has not been answered, or ``None``.
-    :ivar closing: whether a close frame has passed.
-    """
-
-    def __init__(self) -> None:
-        self._splitter = FrameSplitter()
-        self.ping: bytes | None = None
-        self.closing: bool = False
-
-    def feed(self, data: bytes) -> list[bytes]:
-        """Take the next bytes; returns the payloads of the pings in them."""
-        pings: list[bytes] = []
-        for frame in self._splitter.feed(data):
-            if frame.opcode == PING:
-                self.ping = frame.payload
-                pings.append(frame.payload)
-            elif frame.opcode == CLOSE:
-                self.closing = True
-        return pings
-
-    def answered(self, pongs: list[tuple[int, bytes]], passing: int) -> None:
-        """So many bytes pass to the client, with the pongs that end in them."""
-        if any(payload == self.ping for end, payload in pongs if end <= passing):
-            self.ping = None
+__all__ = ["relay_websocket"]
 
 
 async def relay_websocket(link: Link, from_client: bytes, from_upstream: bytes) -> Ending:
@@ -55,37 +27,53 @@ async def relay_websocket(link: Link, from_client: bytes, from_upstream: bytes) 
     scanner = FrameScanner()
     wires, duplex = link.wires, Duplex()
     link.answered(101)
+    to_server = link.edits("to_server", FrameFormat(masked=True))
+    to_client = link.edits("to_client", FrameFormat())
+    if to_server is not None and to_client is not None:
+        to_server.peer, to_client.peer = to_client, to_server
+    link.to_server.begin(editing=to_server)
+    # Before the client has them: what it does then must find the ping answered.
+    link.to_client.begin(
+        editing=to_client, passing=lambda passing: frames.answered(scanner.pongs, passing)
+    )
+    watched = to_server is not None or link.aim.to_server.has_faults
 
     def outcome(otherwise: str) -> str:
         return "complete" if frames.closing or scanner.closing else otherwise
 
     async def client_side() -> None:
+        if watched:
+            await link.meet(link.aim.to_server.begin(FrameScanner(), "websocket"))
         data = from_client
         while True:
             if data:
                 frames.feed(data)
-                await wires.to_upstream(data)
+                await (link.to_server.pass_on if watched else wires.to_upstream)(data)
             data = await wires.from_client()
             if not data:
                 break
             duplex.refresh()
         duplex.half_close(outcome("client left"))
-        if not await wires.end_upstream():
+        await link.to_server.flush()
+        # Who ignores that the client closed does not hear that it ends, either.
+        if not link.to_server.deaf and not await wires.end_upstream():
             duplex.end("client left")
 
     async def upstream_side() -> None:
-        await link.begin(scanner, framed=True)
+        await link.meet(link.aim.begin(scanner, framed=True))
         data = from_upstream
-        while True:
-            if data:
-                # Before the client has them: what it does then must find the ping answered.
-                await link.pass_on(
-                    data, passing=lambda passing: frames.answered(scanner.pongs, passing)
-                )
-            data = await wires.from_upstream()
-            if not data:
-                break
-            duplex.refresh()
+        try:
+            while True:
+                if data:
+                    await link.to_client.pass_on(data)
+                data = await wires.from_upstream()
+                if not data:
+                    break
+                duplex.refresh()
+        except UpstreamReset:
+            await link.to_client.flush()
+            raise
+        await link.to_client.flush()
         duplex.half_close(outcome("upstream left"))
         if not await half_close(wires.client):
             duplex.end("upstream left")

@@ -11,9 +11,10 @@ from typing import Any
 import trio
 
 import moored
-from moored.cli.demo.tally import Count, count_numbers, count_pieces
+from moored.cli.demo.tally import count_pieces
 from moored.cli.demo.track import Track
 from moored.faults import Proxy
+from moored.faults.counting import Count, count_numbers
 from moored.faults.feed import END
 from moored.faults.replies import DONE, ChatRequest, Reply
 

@@ -9,9 +9,9 @@ from typing import Any
 import attrs
 
 from moored.cli.demo.scenario import Part
-from moored.cli.demo.tally import Count
 from moored.cli.demo.track import Track
 from moored.faults import Fault, Injected, fault_to_dict
+from moored.faults.counting import Count
 
 __all__ = ["FaultVerdict", "StreamVerdict", "Verdict", "judge"]
 

@@ -1,0 +1,1 @@
+"""``moored gauntlet``: any client program against a catalogue of faults, and its score."""

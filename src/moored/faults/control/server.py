@@ -1,0 +1,117 @@
+"""The control server: Toxiproxy's HTTP API, and room for more routes beside it."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import hypercorn.config
+import hypercorn.trio
+import trio
+from starlette.routing import BaseRoute, Router
+
+from moored.faults.control.guard import Guard, is_loopback
+from moored.faults.control.proxies import Proxies
+from moored.faults.control.toxiproxy import not_found, toxiproxy_routes
+from moored.faults.listening import authority, background
+from moored.faults.schedule import ScheduleError
+from moored.faults.tcp.address import bound
+
+__all__ = ["Control", "open_control"]
+
+_GRACE = 1.0
+_log = logging.getLogger("moored.faults.control")
+
+
+class Control:
+    """A control server that runs.
+
+    :ivar proxies: the proxies that it controls.
+    :ivar host: the address it listens on.
+    :ivar port: the port.
+    """
+
+    def __init__(self, proxies: Proxies, host: str, port: int) -> None:
+        self.proxies = proxies
+        self.host = host
+        self.port = port
+
+    @property
+    def url(self) -> str:
+        """``http://host:port``, without a slash at the end."""
+        return f"http://{authority(self.host, self.port)}"
+
+
+@asynccontextmanager
+async def open_control(
+    host: str = "127.0.0.1",
+    port: int = 0,
+    *,
+    seed: int = 0,
+    populate: Sequence[Any] = (),
+    metrics: bool = False,
+    token: str | None = None,
+    allowed_hosts: Collection[str] = (),
+    routes: Sequence[BaseRoute] = (),
+) -> AsyncIterator[Control]:
+    """Serve Toxiproxy's HTTP API, and run the proxies that it makes, for as long as the block runs.
+
+    Requests whose ``Host`` is not this address or localhost are refused, and so are those of web
+    pages from elsewhere (``Origin``).
+
+    :param host: the address to listen on; loopback by default.
+    :param port: 0 (default) for one that is free; Toxiproxy's own is 8474.
+    :param seed: decides all that is random in the proxies; 0 by default.
+    :param populate: proxies to begin with, as for ``POST /populate``.
+    :param metrics: whether ``/metrics`` counts bytes for Prometheus.
+    :param token: what requests have to carry as ``Authorization: Bearer``; required where ``host``
+        is not loopback.
+    :param allowed_hosts: more names under which the server is reached.
+    :param routes: more routes, which come first.
+    :raises OSError: when the address cannot be had.
+    :raises ScheduleError: for an address that is not loopback and no token.
+    :raises ApiError: when a proxy of ``populate`` cannot be made.
+    """
+    if not token and not is_loopback(host):
+        raise ScheduleError("token", token, f"given where the host ({host}) is not loopback")
+    sock = await bound(host, port)
+    with sock:
+        async with background() as nursery:
+            proxies = Proxies(nursery, seed=seed)
+            await proxies.populate(list(populate))
+            control = Control(proxies, *sock.getsockname()[:2])
+            every_route = [*routes, *toxiproxy_routes(proxies, metrics=metrics)]
+            app = Router(every_route, redirect_slashes=False, default=not_found)
+            guard = Guard(app, host=host, token=token or None, allowed_hosts=allowed_hosts)
+            stop = trio.Event()
+            served = trio.Event()
+            await nursery.start(_serve, guard, sock, stop, served)
+            yield control
+            await proxies.close()
+            stop.set()
+            await served.wait()
+
+
+async def _serve(
+    app: Any,
+    sock: socket.socket,
+    stop: trio.Event,
+    served: trio.Event,
+    *,
+    task_status: trio.TaskStatus[object],
+) -> None:
+    config = hypercorn.config.Config()
+    config.bind = [f"fd://{sock.dup().detach()}"]  # which the server closes
+    config.errorlog = _log
+    config.include_server_header = False
+    config.graceful_timeout = _GRACE
+    config.keep_alive_max_requests = 1 << 62
+    serve = partial(hypercorn.trio.serve, app, config, mode="asgi", shutdown_trigger=stop.wait)
+    try:
+        await serve(task_status=task_status)
+    finally:
+        served.set()

@@ -1,0 +1,140 @@
+"""Schedules as files: JSON, or YAML where the name ends with ``.yaml`` or ``.yml``."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from moored.faults.notation import fault_from_dict
+from moored.faults.recording import schedule_from_recording
+from moored.faults.schedule import Fault, ScheduleError
+
+__all__ = ["ScheduleFileError", "load_schedule"]
+
+_YAML_SUFFIXES = (".yaml", ".yml")
+_MAX_VALUES = 100_000
+"""So many values a file may hold.  YAML's aliases can make a small file into a huge one."""
+
+
+class ScheduleFileError(ValueError):
+    """A file is no schedule.
+
+    :ivar file: its name.
+    :ivar error: which field, at what place (``[2].after_messages``), has which wrong value, and
+        what would be right; ``None``: it is not even JSON or YAML.
+    """
+
+    def __init__(self, file: str, problem: str | ScheduleError) -> None:
+        super().__init__(f"{file}: {problem}")
+        self.file = file
+        self.error = problem if isinstance(problem, ScheduleError) else None
+
+
+def load_schedule(file: str | os.PathLike[str]) -> tuple[Fault, ...]:
+    """Read a schedule from a file.
+
+    It holds a list of faults, as :func:`~moored.faults.fault_from_dict` takes them, or an object
+    with that list as ``"faults"``, or a recording (see :func:`~moored.faults.recording_of`), which
+    becomes the schedule that repeats it.  :func:`~moored.faults.schedule_json_schema` describes it.
+
+    :raises ScheduleFileError: for anything that is wrong in it.
+    :raises OSError: when it cannot be read.
+    """
+    path = Path(file)
+    try:
+        text = path.read_text("utf-8")
+    except UnicodeDecodeError as exc:
+        raise ScheduleFileError(str(path), f"not UTF-8, at byte {exc.start}") from exc
+    parse = _parse_yaml if path.suffix.lower() in _YAML_SUFFIXES else _parse_json
+    try:
+        return _schedule(parse(text))
+    except ScheduleError as exc:
+        raise ScheduleFileError(str(path), exc) from exc
+    except _SyntaxError as exc:
+        raise ScheduleFileError(str(path), str(exc)) from exc
+
+
+class _SyntaxError(Exception):
+    pass
+
+
+def _schedule(data: Any) -> tuple[Fault, ...]:
+    _check_size(data)
+    if isinstance(data, Mapping):
+        if "recording" in data:
+            return schedule_from_recording(data)
+        _check_keys(data, ("$schema", "faults"))
+        return _faults(data.get("faults"), "faults")
+    return _faults(data, "")
+
+
+def _faults(data: Any, place: str) -> tuple[Fault, ...]:
+    if not isinstance(data, list):
+        raise ScheduleError(place or "schedule", data, "a list of faults")
+    found: list[Fault] = []
+    for index, item in enumerate(data):
+        try:
+            found.append(fault_from_dict(item))
+        except ScheduleError as exc:
+            field = f"{place}[{index}].{exc.field}"
+            raise ScheduleError(field, exc.value, exc.bound) from exc
+    return tuple(found)
+
+
+def _check_keys(data: Mapping[Any, Any], known: Iterable[str]) -> None:
+    for key in data:
+        if key not in known:
+            bound = "a list of faults, or have " + " or ".join(map(repr, (*known, "recording")))
+            raise ScheduleError("schedule", key, bound)
+
+
+def _check_size(data: Any) -> None:
+    count, pending = 0, [data]
+    while pending:
+        value = pending.pop()
+        count += 1
+        if count > _MAX_VALUES:
+            raise _SyntaxError(f"it holds more than {_MAX_VALUES:,} values")
+        if isinstance(value, Mapping):
+            pending += [*value, *value.values()]
+        elif isinstance(value, list):
+            pending += value
+
+
+def _parse_json(text: str) -> Any:
+    try:
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number)
+    except (ValueError, RecursionError) as exc:
+        raise _SyntaxError(f"not JSON: {exc}") from exc
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"{key!r} is there twice")
+        found[key] = value
+    return found
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON's")
+
+
+def _parse_yaml(text: str) -> Any:
+    # YAML 1.2, where "on" is text and 1e3 a number; keys may not be there twice.
+    try:
+        return YAML(typ="safe", pure=True).load(text)
+    except MarkedYAMLError as exc:
+        problem = " ".join(str(exc.problem).split("\n")[:1])
+        mark = exc.problem_mark
+        where = "" if mark is None else f" in line {mark.line + 1}, column {mark.column + 1}"
+        raise _SyntaxError(f"not YAML: {problem}{where}") from exc
+    except (YAMLError, ValueError, RecursionError) as exc:
+        raise _SyntaxError(f"not YAML: {str(exc).splitlines()[0]}") from exc

@@ -1,0 +1,1 @@
+"""The trials, by the layer where the fault is."""

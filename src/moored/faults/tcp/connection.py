@@ -1,0 +1,280 @@
+"""One client's connection through the raw TCP proxy, with its two directions."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Hashable, Iterable
+from typing import TypeAlias
+
+import attrs
+import trio
+
+from moored.faults.duplex import HALF_CLOSED_GRACE
+from moored.faults.endings import finish, half_close, reset
+from moored.faults.tcp.pipe import Pipe
+from moored.faults.tcp.sockets import SinkBroken, Tally, relay, send, sockets_of
+from moored.faults.tcp.stages import End, Item
+from moored.faults.tcp.toxics import Direction, Toxic
+
+__all__ = ["Connect", "Connection", "PlacedToxic"]
+
+Connect: TypeAlias = Callable[[], Awaitable[trio.abc.Stream]]
+"""Opens a connection to the upstream."""
+
+_RECEIVE_BYTES = 32 * 1024
+_CHUNKS_IN_A_ROW = 8
+
+
+@attrs.frozen(kw_only=True)
+class PlacedToxic:
+    """A toxic on a proxy.
+
+    :ivar name: unlike that of any other toxic of the proxy.
+    :ivar direction: ``"downstream"`` (default) or ``"upstream"``.
+    :ivar toxicity: the share of the connections that it strikes; 1 by default.
+    """
+
+    name: str
+    toxic: Toxic
+    direction: Direction = "downstream"
+    toxicity: float = 1.0
+
+
+class _Flow:
+    """One direction: from ``source`` to ``sink``."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        source: trio.abc.Stream,
+        sink: trio.abc.Stream,
+        pipe: Pipe,
+        tally: Tally,
+    ) -> None:
+        self._connection = connection
+        self._source = source
+        self._sink = sink
+        self._sockets = sockets_of(source, sink)
+        self._lock = trio.Lock()
+        self.pipe = pipe
+        self.tally = tally
+
+    async def read(self) -> None:
+        """Read from the source to its end."""
+        pipe = self.pipe
+        chunks = 0
+        try:
+            while data := await self._receive():
+                chunks += 1
+                if chunks % _CHUNKS_IN_A_ROW == 0:  # Nothing else here has to be a checkpoint.
+                    await trio.lowlevel.checkpoint()
+                if pipe.idle:
+                    await self._send(data)
+                else:
+                    pipe.feed(data, wake=False)
+                    await self._send_due()
+                    await pipe.room()
+        except SinkBroken:
+            self._connection.end(reset=True)
+            return
+        except trio.BrokenResourceError:
+            end = End(reset=True)
+        else:
+            end = End()
+        pipe.feed(end)
+        if not end.reset:
+            await self._connection.watch()
+
+    async def _receive(self) -> bytes:
+        if self._sockets is not None:
+            return await relay(*self._sockets, self.pipe, self.tally, self._connection.buffer)
+        data = bytes(await self._source.receive_some(_RECEIVE_BYTES))
+        self.tally.received += len(data)
+        return data
+
+    async def _send(self, data: bytes) -> None:
+        if self._sockets is not None:
+            await send(self._sockets[1], data, self.tally)
+            return
+        self.tally.sending = True
+        try:
+            await self._sink.send_all(data)
+        except trio.BrokenResourceError:
+            raise SinkBroken from None
+        self.tally.sending = False
+        self.tally.sent += len(data)
+
+    async def _send_due(self) -> None:
+        """Send what is through already: to wake the other task for it would cost more."""
+        if not self._lock.locked():
+            self._lock.acquire_nowait()  # The other way is a checkpoint.
+            try:
+                while (item := self.pipe.take_nowait()) is not None:
+                    await self._pass(item)
+            finally:
+                self._lock.release()
+        self.pipe.wake()
+
+    async def write(self) -> None:
+        """Send what comes out of the pipe, until it is idle or ended."""
+        try:
+            while await self.pipe.ready():
+                async with self._lock:  # before an item is taken, or it could be overtaken
+                    if (item := self.pipe.take_nowait()) is not None:
+                        await self._pass(item)
+        except SinkBroken:
+            self._connection.end(reset=True)
+
+    async def _pass(self, item: Item) -> None:
+        if isinstance(item, End):
+            await self._end(item)
+        else:
+            await self._send(item.data)
+
+    async def _end(self, end: End) -> None:
+        if end.reset or end.whole or not await half_close(self._sink):
+            self._connection.end(reset=end.reset)
+        else:
+            self._connection.half_closed()
+
+
+class Connection:
+    """Moves the bytes of one connection, through the toxics, until it ends.
+
+    Each side's end in order is passed on as that, and the other direction lives on until it ends
+    too, or until nothing has come for ten seconds.  A reset, an end that a toxic makes, and
+    :meth:`end` close both sides.
+
+    :param number: from 1, in the order of acceptance.
+    :param client: its stream, which is closed at the end.
+    :param seed: decides all that is random on this connection.
+    :param buffer: for :func:`~moored.faults.tcp.sockets.relay`.
+
+    :ivar tallies: how much has passed, for each direction.
+    :ivar outcome: how it ended: ``"complete"``, ``"reset"`` or ``"upstream unreachable"``; ``""``
+        while it is open.
+    """
+
+    def __init__(
+        self, number: int, client: trio.abc.Stream, *, seed: str, buffer: memoryview
+    ) -> None:
+        self.number = number
+        self.client = client
+        self.buffer = buffer
+        self.accepted: float = trio.current_time()
+        self.tallies: dict[Direction, Tally] = {"upstream": Tally(), "downstream": Tally()}
+        self.outcome: str = ""
+        self._seed = seed
+        self._flows: dict[Direction, _Flow] = {}
+        self._nursery: trio.Nursery | None = None
+        self._scope = trio.CancelScope()
+        self._reset = False
+        self._open_halves = 2
+        self._ended = trio.Event()
+
+    async def run(self, connect: Connect, toxics: Callable[[], Iterable[PlacedToxic]]) -> None:
+        """Serve it to its end.
+
+        :param connect: opens the connection to the upstream.
+        :param toxics: those of the proxy, asked when the upstream is connected.
+        """
+        upstream: trio.abc.Stream | None = None
+        try:
+            with self._scope:
+                try:
+                    upstream = await connect()
+                except OSError:
+                    self.outcome = "upstream unreachable"
+                else:
+                    await self._relay(upstream, toxics())
+            self.outcome = self.outcome or ("reset" if self._reset else "complete")
+            await self._close([self.client] if upstream is None else [self.client, upstream])
+        finally:
+            self.outcome = self.outcome or "complete"
+            self._ended.set()
+            try:
+                await trio.aclose_forcefully(self.client)
+            finally:
+                if upstream is not None:
+                    await trio.aclose_forcefully(upstream)
+
+    async def _relay(self, upstream: trio.abc.Stream, toxics: Iterable[PlacedToxic]) -> None:
+        async with trio.open_nursery() as self._nursery:
+            self._flows = {
+                "upstream": self._flow("upstream", self.client, upstream),
+                "downstream": self._flow("downstream", upstream, self.client),
+            }
+            for toxic in toxics:
+                self.add(toxic)
+            self._nursery.start_soon(self._flows["upstream"].read, name="client to upstream")
+            await self._flows["downstream"].read()
+        self._flows = {}
+
+    def _flow(self, direction: Direction, source: trio.abc.Stream, sink: trio.abc.Stream) -> _Flow:
+        def start_writing() -> None:
+            assert self._nursery is not None
+            self._nursery.start_soon(flow.write, name=f"toxics {direction}")
+
+        flow = _Flow(self, source, sink, Pipe(start_writing), self.tallies[direction])
+        return flow
+
+    async def _close(self, streams: list[trio.abc.Stream]) -> None:
+        if not self._reset:
+            for stream in streams:
+                await half_close(stream)
+            self._ended.set()
+        async with trio.open_nursery() as nursery:
+            for stream in streams:
+                nursery.start_soon(reset if self._reset else finish, stream)
+
+    # What ends it.
+
+    def end(self, *, reset: bool = False) -> None:
+        """End both sides now, in order or by a reset."""
+        if not self._scope.cancel_called:
+            self._reset = reset
+            self._scope.cancel()
+
+    async def wait_ended(self) -> None:
+        """Return when both sides have been told of the end."""
+        await self._ended.wait()
+
+    def half_closed(self) -> None:
+        """One direction has ended and its receiver has been told."""
+        self._open_halves -= 1
+        if not self._open_halves:
+            self.end()
+
+    async def watch(self) -> None:
+        """End it when one side has ended, and nothing moves or waits any more."""
+        while True:
+            before = self._moved()
+            await trio.sleep(HALF_CLOSED_GRACE)
+            waiting = any(f.tally.sending or f.pipe.holds for f in self._flows.values())
+            if self._moved() == before and not waiting:
+                self.end()
+
+    def _moved(self) -> int:
+        return sum(tally.received + tally.sent for tally in self.tallies.values())
+
+    # What changes it.  Before and after the bytes flow there is nothing to change.
+
+    def add(self, placed: PlacedToxic) -> None:
+        """Put a toxic at the end of its direction's chain."""
+        if self._flows:
+            self._flows[placed.direction].pipe.add(
+                placed.name,
+                placed.toxic,
+                seed=f"{self._seed}/{placed.direction}/{placed.name}",
+                toxicity=placed.toxicity,
+            )
+
+    def update(self, placed: PlacedToxic) -> None:
+        """Change a toxic."""
+        if self._flows:
+            pipe = self._flows[placed.direction].pipe
+            pipe.update(placed.name, placed.toxic, toxicity=placed.toxicity)
+
+    def remove(self, name: Hashable, direction: Direction) -> None:
+        """Take a toxic out."""
+        if self._flows:
+            self._flows[direction].pipe.remove(name)

@@ -1,0 +1,315 @@
+"""Faults of TCP in a schedule, as a plain client sees them."""
+
+import math
+
+import pytest
+import trio
+import trio.testing
+
+from moored.faults import (
+    Bandwidth,
+    Corrupt,
+    Cut,
+    Down,
+    HalfOpen,
+    Latency,
+    LimitData,
+    NeverAnswer,
+    Proxy,
+    Refuse,
+    ResetPeer,
+    ScheduleError,
+    Server,
+    Slicer,
+    SlowClose,
+    Timeout,
+    open_proxy,
+)
+
+GET = b"GET /feed HTTP/1.1\r\nHost: x\r\n\r\n"
+HEAD = "HTTP/1.1 200 OK\nContent-Length: 10"
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nConnection: close\r\n\r\n0123456789"
+
+
+@pytest.fixture
+async def timed(memory, nursery):
+    """Call it with a schedule: what a client gets, and when, for a virtual clock."""
+
+    async def run(*schedule, ends=True):
+        async def connect():
+            ours, theirs = trio.testing.memory_stream_pair()
+            nursery.start_soon(answer, theirs)
+            return ours
+
+        async def answer(stream):
+            request = b""
+            while not request.endswith(b"\r\n\r\n"):
+                request += await stream.receive_some()
+            await stream.send_all(
+                ANSWER.replace(b"Connection: close\r\n", b"")[: None if ends else -1]
+            )
+            if not ends:
+                await trio.sleep_forever()
+
+        proxy = Proxy("http://f.test", schedule=schedule, seed=3, connect_upstream=connect)
+        start = trio.current_time()
+        client = await memory(proxy)
+        client.limit = math.inf
+        got = []
+        with trio.move_on_after(1000) as scope:
+            await client.send(GET)
+            try:
+                while data := await client.stream.receive_some():
+                    got.append((trio.current_time() - start, bytes(data)))
+                got.append((trio.current_time() - start, "fin"))
+            except trio.BrokenResourceError:
+                got.append((trio.current_time() - start, "broken"))
+        if scope.cancelled_caught:
+            got.append((trio.current_time() - start, "nothing"))
+        return got, proxy
+
+    return run
+
+
+def whole(got):
+    return b"".join(data for _, data in got if isinstance(data, bytes))
+
+
+async def test_bytes_are_late(timed, autojump_clock):
+    got, proxy = await timed(Latency(latency=3))
+    assert whole(got) == ANSWER
+    assert [time for time, _ in got] == [3] * len(got)
+    (injected,) = proxy.injected
+    assert (injected.fault, injected.time, injected.detail) == (
+        Latency(latency=3),
+        0,
+        "after 0 s",
+    )
+    got, _ = await timed(Latency(latency=3, direction="to_server"), Latency(latency=1))
+    assert whole(got) == ANSWER
+    assert got[0][0] == 4
+
+
+async def test_jitter_comes_from_the_seed(timed, autojump_clock):
+    fault = Latency(latency=3, jitter=2)
+    first, _ = await timed(fault)
+    again, _ = await timed(fault)
+    assert first == again
+    assert 1 <= first[0][0] <= 5
+    assert first[0][0] != 3
+
+
+async def test_bytes_come_at_a_rate(timed, autojump_clock):
+    got, _ = await timed(Bandwidth(rate=10))
+    assert whole(got) == ANSWER
+    assert got[-1][0] == pytest.approx(len(ANSWER) / 10, abs=0.2)
+    assert max(len(data) for _, data in got[:-1]) == 1
+    got, _ = await timed(Bandwidth(rate=0))
+    assert got == [(1000, "nothing")]
+
+
+async def test_bytes_come_in_small_pieces(timed, autojump_clock):
+    got, _ = await timed(Slicer(average_size=3, delay=1))
+    assert whole(got) == ANSWER
+    assert max(len(data) for _, data in got[:-1]) <= 3
+    assert len({time for time, _ in got[:-1]}) >= len(ANSWER) / 3
+
+
+async def test_the_connection_ends_after_so_many_bytes(timed, autojump_clock):
+    got, _ = await timed(LimitData(bytes=20))
+    assert whole(got) == ANSWER[:20]
+    assert got[-1] == (0, "fin")
+
+
+async def test_the_end_comes_late(timed, autojump_clock):
+    got, _ = await timed(SlowClose(delay=30))
+    assert whole(got) == ANSWER
+    assert got[-2][0] == 0
+    assert got[-1] == (30, "fin")
+
+
+@pytest.mark.parametrize("direction", ["to_client", "to_server"])
+async def test_a_black_hole_that_ends(timed, autojump_clock, direction):
+    got, _ = await timed(Timeout(timeout=7, direction=direction), ends=False)
+    assert got == [(7, "fin")]
+
+
+async def test_a_black_hole_for_ever(timed, autojump_clock):
+    got, _ = await timed(Timeout(), ends=False)
+    assert got == [(1000, "nothing")]
+    got, _ = await timed(Timeout())
+    assert got == [(0, "fin")]  # The server had ended its answer.
+
+
+@pytest.mark.parametrize("fault", [HalfOpen(), NeverAnswer()])
+async def test_nothing_ever_comes(timed, autojump_clock, fault):
+    got, proxy = await timed(fault)
+    assert got == [(1000, "nothing")]
+    assert proxy.injected[0].fault == fault
+
+
+async def test_bytes_are_corrupt(timed, autojump_clock):
+    got, _ = await timed(Corrupt(offsets=[0, 13]))
+    data = whole(got)
+    wrong = [place for place in range(len(ANSWER)) if data[place] != ANSWER[place]]
+    assert wrong == [0, 13]
+    assert len(data) == len(ANSWER)
+
+
+async def test_a_fault_has_its_time(timed, autojump_clock):
+    got, proxy = await timed(Bandwidth(rate=0, for_seconds=12.5))
+    assert whole(got) == ANSWER
+    assert got[0][0] == 12.5
+    got, proxy = await timed(Latency(latency=4, after_seconds=100))
+    assert got[-1] == (0, "fin")
+    assert proxy.injected == ()
+
+
+async def test_a_fault_may_begin_later(memory, into_memory, autojump_clock):
+    schedule = [Latency(latency=4, after_seconds=25)]
+    server = Server(pace=10)
+    proxy = Proxy("ws://f.test", schedule=schedule, connect_upstream=into_memory(server))
+    client = await memory(proxy)
+    client.limit = math.inf
+    await client.upgrade("/feed?resume=0&count=4")
+    start, times = trio.current_time(), []
+    for _ in range(4):
+        await client.frame()
+        times.append(trio.current_time() - start)
+    assert times == [0, 10, 20, 34]
+    assert proxy.injected[0].detail == "after 25 s"
+
+
+async def test_a_fault_may_aim_at_a_path_and_an_attempt(timed, autojump_clock):
+    got, _ = await timed(Latency(latency=4, path="/other"), Latency(latency=5, attempt=2))
+    assert got[-1][0] == 0
+    got, proxy = await timed(Latency(latency=4, path="/feed", times=1))
+    assert got[0][0] == 4
+    assert proxy.injected[0].path == "/feed"
+
+
+async def test_faults_of_all_layers_add_up(timed, autojump_clock):
+    got, proxy = await timed(Latency(latency=2), Refuse(status=503), Slicer(average_size=1))
+    assert whole(got).startswith(b"HTTP/1.1 503 ")
+    assert got[0][0] == 2
+    assert proxy.injected_counts == {"latency": 1, "slicer": 1, "refuse": 1}
+    got, _ = await timed(Latency(latency=2), Cut(after_bytes=4))
+    assert whole(got) == ANSWER[:-6]
+    assert got[-1] == (2, "fin")
+
+
+# On sockets, where the end differs
+
+
+@pytest.mark.parametrize("how", ["rst", "fin"])
+async def test_the_server_is_down(http_upstream, dial, how):
+    upstream = await http_upstream(HEAD, b"0123456789")
+    async with open_proxy(upstream.url, schedule=[Down(how=how, times=2)]) as proxy:
+        for _ in range(2):
+            client = await dial(proxy.port)
+            assert await client.rest() == (b"", how)
+        client = await dial(proxy.port)
+        assert (await client.get())[0] == 200
+        assert proxy.injected_counts == {"down": 2}
+        assert proxy.connections[0].outcome == "cut"
+
+
+@pytest.mark.parametrize("direction", ["to_client", "to_server"])
+async def test_the_peer_resets(http_upstream, dial, direction):
+    upstream = await http_upstream(HEAD, b"0123456789")
+    async with open_proxy(upstream.url, schedule=[ResetPeer(direction=direction)]) as proxy:
+        client = await dial(proxy.port)
+        await client.send(GET)
+        assert await client.rest() == (b"", "rst")
+
+
+@pytest.mark.parametrize("how", ["rst", "fin"])
+async def test_cuts_end_as_they_should_behind_a_latency(http_upstream, dial, how):
+    upstream = await http_upstream(HEAD, b"0123456789", lambda plain: plain.rest())
+    schedule = [Latency(latency=0.1), Cut(after_bytes=4, how=how)]
+    async with open_proxy(upstream.url, schedule=schedule) as proxy:
+        client = await dial(proxy.port)
+        await client.send(GET)
+        assert await client.rest() == (ANSWER[:-6], how)
+
+
+@pytest.mark.parametrize(
+    ("fault", "seen"), [(LimitData(bytes=20), ANSWER[:20]), (Slicer(average_size=3), ANSWER)]
+)
+async def test_the_same_on_sockets(http_upstream, dial, fault, seen):
+    upstream = await http_upstream(HEAD, b"0123456789", lambda plain: plain.rest())
+    async with open_proxy(upstream.url, schedule=[fault]) as proxy:
+        client = await dial(proxy.port)
+        await client.send(GET)
+        assert await client.rest() == (seen, "fin")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Latency(latency=0.1),
+        Latency(latency=0.1, direction="to_server"),
+        Bandwidth(rate=500),
+        SlowClose(delay=0.1),
+    ],
+)
+async def test_it_takes_time_on_sockets(http_upstream, dial, fault):
+    upstream = await http_upstream(HEAD, b"0123456789")
+    async with open_proxy(upstream.url, schedule=[fault]) as proxy:
+        client = await dial(proxy.port)
+        start = trio.current_time()
+        await client.send(GET)
+        assert await client.rest() == (ANSWER, "fin")
+        assert 0.1 <= trio.current_time() - start < 2
+
+
+@pytest.mark.parametrize("fault", [Timeout(timeout=0.1), NeverAnswer(), HalfOpen()])
+async def test_silence_on_sockets(http_upstream, dial, fault):
+    upstream = await http_upstream(HEAD, b"012345678", lambda plain: plain.rest())
+    async with open_proxy(upstream.url, schedule=[fault]) as proxy:
+        client = await dial(proxy.port)
+        await client.send(GET)
+        await client.silence()
+        if isinstance(fault, Timeout):
+            assert await client.rest() == (b"", "fin")
+
+
+async def test_corrupt_bytes_on_sockets(http_upstream, dial):
+    upstream = await http_upstream(HEAD, b"0123456789")
+    async with open_proxy(upstream.url, schedule=[Corrupt(offsets=[2])]) as proxy:
+        client = await dial(proxy.port)
+        await client.send(GET)
+        data, ending = await client.rest()
+        assert ending == "fin"
+        assert data[2] != ANSWER[2]
+        assert data[:2] + data[3:] == ANSWER[:2] + ANSWER[3:]
+
+
+async def test_the_proxy_ends_while_a_peer_is_half_open(http_upstream, dial):
+    upstream = await http_upstream(HEAD, b"0123456789")
+    with trio.fail_after(5):
+        async with open_proxy(upstream.url, schedule=[HalfOpen()]) as proxy:
+            client = await dial(proxy.port)
+            await client.send(GET)
+            await client.silence()
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: Latency(latency=-1), "latency must be a finite number of at least 0, not -1"),
+        (lambda: Latency(direction="x"), "direction must be 'to_client' or 'to_server', not 'x'"),
+        (lambda: Latency(after_seconds=-1), "after_seconds must be a finite number of at least 0"),
+        (lambda: Latency(for_seconds="x"), "for_seconds must be a finite number of at least 0"),
+        (lambda: LimitData(bytes=1.5), "bytes must be an integer of at least 0, not 1.5"),
+        (lambda: Corrupt(share=2), "share must be a number from 0 to 1, not 2"),
+        (lambda: Corrupt(offsets="x"), "offsets must be"),
+        (lambda: Down(how="x"), "how must be 'fin' or 'rst', not 'x'"),
+        (lambda: Down(path="/x"), "path must be left out: there is no request yet, not '/x'"),
+        (lambda: Down(attempt=1), "attempt must be left out: there is no request yet, not 1"),
+    ],
+)
+def test_what_is_wrong_is_told(make, words):
+    with pytest.raises(ScheduleError) as caught:
+        make()
+    assert words in str(caught.value)

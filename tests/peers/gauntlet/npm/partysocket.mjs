@@ -1,0 +1,4 @@
+import { WebSocket } from "partysocket";
+import { follow } from "./reconnecting.mjs";
+
+follow(WebSocket);

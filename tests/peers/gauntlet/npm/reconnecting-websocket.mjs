@@ -1,0 +1,4 @@
+import ReconnectingWebSocket from "reconnecting-websocket";
+import { follow } from "./reconnecting.mjs";
+
+follow(ReconnectingWebSocket.default ?? ReconnectingWebSocket);
