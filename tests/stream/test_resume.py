@@ -164,7 +164,7 @@ async def test_the_gap_hook_may_be_async(clock, clean):
         (await lines.line(2)).deliver("two")
         assert await stream.receive() == "two"
         assert told == []
-        await trio.sleep(1)
+        await trio.sleep(1.5)
         assert told == [2]
 
 
