@@ -1,5 +1,7 @@
 """The command line as such: help, version, errors on one line."""
 
+import os
+import shlex
 import sys
 from importlib.metadata import version
 
@@ -94,3 +96,19 @@ async def test_what_to_install_is_told(missing):
     )
     assert result.returncode == 2
     assert result.stderr == b"moored: the commands need more packages: install moored[cli]\n"
+
+
+@pytest.mark.parametrize(
+    ("redirection", "status", "errors"),
+    [
+        (">/dev/full", 1, ["moored: No space left on device"]),
+        (">&-", 1, ["moored: standard output is closed"]),
+        ("| head -n 0", 0, []),  # the shell's status is that of head
+    ],
+)
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
+async def test_output_that_cannot_be_written_is_one_line(redirection, status, errors):
+    command = f"{shlex.quote(sys.executable)} -m moored demo --speed 10 {redirection}"
+    with trio.fail_after(30):
+        done = await trio.run_process(command, shell=True, capture_stderr=True, check=False)
+    assert (done.returncode, done.stderr.decode().splitlines()) == (status, errors)

@@ -24,10 +24,11 @@ def node_finds(package):
 
 
 @pytest.mark.skipif(NODE is None, reason="Node is not installed")
+@pytest.mark.skipif(
+    NODE is not None and not node_finds("toxiproxy-node-client"),
+    reason="npm's toxiproxy-node-client is not installed (see this file)",
+)
 async def test_toxiproxy_node_client(nursery):
-    if not await trio.to_thread.run_sync(node_finds, "toxiproxy-node-client"):
-        pytest.skip("npm's toxiproxy-node-client is not installed (see this file)")
-
     async def echo(stream):
         async with stream:
             while data := await stream.receive_some():

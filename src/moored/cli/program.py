@@ -50,6 +50,8 @@ for _command in (demo, tail, serve, proxy, toxiproxy, gauntlet):
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command with ``arguments`` and return its exit status."""
+    if sys.stdout is None:  # as after ``>&-``
+        return _fail("standard output is closed", 1)
     try:
         # Not standalone: click's own words for an error take four lines.
         status = moored.main(list(arguments), prog_name="moored", standalone_mode=False)
@@ -62,10 +64,12 @@ def run(arguments: Sequence[str]) -> int:
         return _fail(str(exc), exc.status)
     except (click.Abort, KeyboardInterrupt):
         return 130
-    except BrokenPipeError:
-        # Whoever read our output has gone; the interpreter would complain about flushing it.
+    except OSError as exc:
+        # The interpreter would fail again over flushing what could not be written.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        if isinstance(exc, BrokenPipeError):  # whoever read our output has gone
+            return 0
+        return _fail(exc.strerror or str(exc), 1)
     return status if isinstance(status, int) else 0
 
 

@@ -54,8 +54,15 @@ def run(command: Command) -> int:
     The first SIGINT or SIGTERM asks it to stop (see :class:`Stop`), the second stops it at once.
 
     :raises CommandFailed: when ``command`` does.
+    :raises OSError: when its output could not be written.
     """
-    return trio.run(_run, command)
+    try:
+        return trio.run(_run, command)
+    except* OSError as group:
+        failure: BaseException = group
+        while isinstance(failure, BaseExceptionGroup):
+            failure = failure.exceptions[0]
+    raise failure
 
 
 async def _run(command: Command) -> int:
