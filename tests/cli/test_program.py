@@ -108,7 +108,7 @@ async def test_what_to_install_is_told(missing):
 )
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
 async def test_output_that_cannot_be_written_is_one_line(redirection, status, errors):
-    command = f"{shlex.quote(sys.executable)} -m moored demo --speed 10 {redirection}"
+    command = f"{shlex.quote(sys.executable)} -m moored demo --speed 5 {redirection}"
     with trio.fail_after(30):
         done = await trio.run_process(command, shell=True, capture_stderr=True, check=False)
     assert (done.returncode, done.stderr.decode().splitlines()) == (status, errors)
