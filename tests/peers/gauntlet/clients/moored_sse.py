@@ -18,7 +18,9 @@ POLICY = moored.Policy(
 
 
 async def main() -> int:
-    async with moored.open_sse(sys.argv[1], policy=POLICY) as stream:
+    # The feed's ids are unique, as the documentation says to say.
+    options = {"identity": lambda event: event.id if event.has_id else None}
+    async with moored.open_sse(sys.argv[1], policy=POLICY, **options) as stream:
         async for event in stream:
             if event.event == "end":
                 return 0
