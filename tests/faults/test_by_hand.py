@@ -64,6 +64,7 @@ async def test_tcp_faults_strike_open_connections(http_upstream, dial):
         assert proxy.strike(HalfOpen(path="/elsewhere")) == 0
         proceed.set()
         assert await first.rest() == (b"", "fin")
+        await first.aclose()
         assert await second.until(b"data: 3\n\n")
         assert [each.fault.kind for each in proxy.injected] == ["limit_data"]
         await proxy.wait_until(lambda: proxy.connection(1).ended is not None)
