@@ -171,6 +171,7 @@ DOORS = [
         "moored.faults",
         "moored.faults.tcp",
         "moored.faults.control",
+        "moored.faults.proxies",
         "moored.chat",
     )
     if name in SOURCES

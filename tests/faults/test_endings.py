@@ -97,3 +97,10 @@ async def test_cancellation_still_closes(pair, end):
         scope.cancel()
         await end(stream)
     assert stream.socket.fileno() == -1
+
+
+async def test_a_stream_that_another_task_has_closed_may_be_reset(pair):
+    stream, client = pair
+    await stream.aclose()
+    await reset(stream)
+    assert (await client.rest())[1] == "fin"

@@ -28,7 +28,7 @@ from moored.faults.catalogue.messages import (
     Spoil,
     Swap,
 )
-from moored.faults.catalogue.moments import CloseFrame, CommentsOnly, Cut, Stall
+from moored.faults.catalogue.moments import CloseFrame, CommentsOnly, Cut, Moment, Stall
 from moored.faults.catalogue.tcp import (
     Bandwidth,
     Corrupt,
@@ -87,6 +87,7 @@ __all__ = [
     "LimitData",
     "Masked",
     "MessageEdit",
+    "Moment",
     "NeverAnswer",
     "Oversized",
     "Proxy",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+import attrs
+
 from moored.faults.catalogue.base import Fault, Payload, Towards
 from moored.faults.catalogue.http import GzipCut, Refuse
 from moored.faults.catalogue.messages import MessageEdit
@@ -39,15 +41,36 @@ class Aim:
     def __init__(self, schedule: Sequence[Fault] = (), seed: int = 0) -> None:
         self.schedule: tuple[Fault, ...] = tuple(schedule)
         self._seed = seed
+        self._extra: list[tuple[int, Fault]] = []
         self._left = [fault.times for fault in self.schedule]
         self._counts_attempts = any(fault.attempt is not None for fault in self.schedule)
         self._attempts: dict[str, int] = {}
+
+    @property
+    def armed(self) -> tuple[Fault, ...]:
+        """The faults of :meth:`arm` that may still strike, with ``times`` as often as they may."""
+        return tuple(
+            attrs.evolve(fault, times=self._left[index])
+            for index, fault in self._extra
+            if not self.is_spent(index)
+        )
+
+    def arm(self, fault: Fault) -> None:
+        """Aim ``fault`` too, and before the schedule, at connections that come from now on."""
+        self._extra = [each for each in self._extra if not self.is_spent(each[0])]
+        self._extra.append((len(self._left), fault))
+        self._left.append(fault.times)
+        self._counts_attempts |= fault.attempt is not None
+
+    def disarm(self) -> None:
+        """Forget the faults of :meth:`arm`."""
+        self._extra = []
 
     def connection(self, number: int) -> ConnectionAim:
         """The aim for connection ``number``."""
         armed = [
             (index, fault)
-            for index, fault in enumerate(self.schedule)
+            for index, fault in (*self._extra, *enumerate(self.schedule))
             if fault.aims_at(number) and happens(fault.probability, self._seed, index, number)
         ]
         return ConnectionAim(self, armed, seed=f"{self._seed}/{number}")

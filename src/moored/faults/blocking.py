@@ -13,7 +13,8 @@ import trio
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from moored.faults.catalogue.base import Fault
-from moored.faults.catalogue.moments import CloseFrame, CommentsOnly, Cut, Stall
+from moored.faults.catalogue.moments import Moment
+from moored.faults.catalogue.tcp import TcpFault
 from moored.faults.proxy import Proxy, Schedule, open_proxy
 from moored.faults.record import ConnectionRecord, Injected
 from moored.faults.server import ServedRequest, Server, open_server
@@ -137,9 +138,28 @@ class BlockingProxy(_Blocking[Proxy]):
         return self._call(lambda: self._running.connections)
 
     @property
+    def open_connections(self) -> tuple[ConnectionRecord, ...]:
+        """Those that are open, oldest first."""
+        return self._call(lambda: self._running.open_connections)
+
+    def connection(self, number: int) -> ConnectionRecord | None:
+        """One connection, as it is now; ``None`` if there was none, or it is forgotten."""
+        return self._call(self._running.connection, number)
+
+    @property
     def connection_count(self) -> int:
         """How many connections have been accepted."""
         return self._running.connection_count
+
+    @property
+    def change_count(self) -> int:
+        """How often anything above has changed, but for the counts of open connections."""
+        return self._running.change_count
+
+    @property
+    def armed(self) -> tuple[Fault, ...]:
+        """The faults of :meth:`arm` that may still strike, with ``times`` as often as they may."""
+        return self._call(lambda: self._running.armed)
 
     def set_schedule(self, schedule: Schedule) -> None:
         """Replace the schedule, as :meth:`Proxy.set_schedule <moored.faults.Proxy>` does.
@@ -169,10 +189,23 @@ class BlockingProxy(_Blocking[Proxy]):
         """
         return self._call(self._running.stall, pings, connection=connection)
 
-    def strike(self, fault: Cut | Stall | CommentsOnly | CloseFrame) -> int:
+    def arm(self, fault: Fault) -> None:
+        """Let ``fault`` strike, too, on connections that are accepted from now on.
+
+        It comes before those of the schedule, whose counts go on: ``arm(Refuse(times=3))`` refuses
+        the next three requests.
+        """
+        self._call(self._running.arm, fault)
+
+    def disarm(self) -> None:
+        """Forget what was armed, for connections that are accepted from now on."""
+        self._call(self._running.disarm)
+
+    def strike(self, fault: Moment | TcpFault) -> int:
         """Let ``fault`` strike now, on the open connections whose number and path it aims at.
 
-        :param fault: its moment does not count: it may be ``after_seconds=0``.
+        :param fault: its moment does not count: it may be ``after_seconds=0``.  One of TCP needs a
+            proxy that is ``controlled``.
         :returns: how many that were.
         """
         return self._call(self._running.strike, fault)
@@ -216,6 +249,7 @@ def open_blocking_proxy(
     host: str = "127.0.0.1",
     port: int = 0,
     ssl_context: ssl.SSLContext | None = None,
+    controlled: bool = False,
 ) -> Iterator[BlockingProxy]:
     """Run a fault proxy in a thread for as long as the block runs, for clients of every kind.
 
@@ -225,7 +259,13 @@ def open_blocking_proxy(
             requests.get(proxy.url)
     """
     opening = open_proxy(
-        upstream, schedule=schedule, seed=seed, host=host, port=port, ssl_context=ssl_context
+        upstream,
+        schedule=schedule,
+        seed=seed,
+        host=host,
+        port=port,
+        ssl_context=ssl_context,
+        controlled=controlled,
     )
     with _in_thread(opening, BlockingProxy) as proxy:
         yield proxy

@@ -105,7 +105,7 @@ async def _flush(sock: trio.socket.SocketType) -> None:
 
 def _unacknowledged(sock: trio.socket.SocketType) -> int:
     """How many bytes the peer's kernel has not taken yet; 0 where that cannot be told."""
-    if not sys.platform.startswith("linux"):
+    if not sys.platform.startswith("linux") or sock.fileno() < 0:  # closed by another task
         return 0
     import fcntl  # which Windows does not have
 

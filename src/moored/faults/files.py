@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -15,7 +15,16 @@ from moored.faults.notation import fault_from_dict
 from moored.faults.recording import schedule_from_recording
 from moored.faults.schedule import Fault, ScheduleError
 
-__all__ = ["ScheduleFileError", "load_schedule"]
+__all__ = [
+    "DocumentError",
+    "ScheduleFileError",
+    "load",
+    "load_schedule",
+    "parse",
+    "schedule_from_document",
+]
+
+T = TypeVar("T")
 
 _YAML_SUFFIXES = (".yaml", ".yml")
 _MAX_VALUES = 100_000
@@ -23,7 +32,7 @@ _MAX_VALUES = 100_000
 
 
 class ScheduleFileError(ValueError):
-    """A file is no schedule.
+    """A file is no schedule, or no list of proxies.
 
     :ivar file: its name.
     :ivar error: which field, at what place (``[2].after_messages``), has which wrong value, and
@@ -46,26 +55,47 @@ def load_schedule(file: str | os.PathLike[str]) -> tuple[Fault, ...]:
     :raises ScheduleFileError: for anything that is wrong in it.
     :raises OSError: when it cannot be read.
     """
+    return load(file, schedule_from_document)
+
+
+def load(file: str | os.PathLike[str], read: Callable[[Any], T]) -> T:
+    """Read a file of JSON or YAML, and what ``read`` makes of its data.
+
+    :raises ScheduleFileError: when it is neither, or ``read`` raises :class:`ScheduleError`.
+    :raises OSError: when it cannot be read.
+    """
     path = Path(file)
     try:
         text = path.read_text("utf-8")
     except UnicodeDecodeError as exc:
         raise ScheduleFileError(str(path), f"not UTF-8, at byte {exc.start}") from exc
-    parse = _parse_yaml if path.suffix.lower() in _YAML_SUFFIXES else _parse_json
     try:
-        return _schedule(parse(text))
+        return read(parse(text, yaml=path.suffix.lower() in _YAML_SUFFIXES))
     except ScheduleError as exc:
         raise ScheduleFileError(str(path), exc) from exc
-    except _SyntaxError as exc:
+    except DocumentError as exc:
         raise ScheduleFileError(str(path), str(exc)) from exc
 
 
-class _SyntaxError(Exception):
-    pass
+class DocumentError(ValueError):
+    """A text is not JSON or YAML, or holds too much."""
 
 
-def _schedule(data: Any) -> tuple[Fault, ...]:
+def parse(text: str, *, yaml: bool = False) -> Any:
+    """The data in a text of JSON, or of YAML.
+
+    :raises DocumentError: when it is none.
+    """
+    data = _parse_yaml(text) if yaml else _parse_json(text)
     _check_size(data)
+    return data
+
+
+def schedule_from_document(data: Any) -> tuple[Fault, ...]:
+    """The schedule in the data of a file.
+
+    :raises ScheduleError: naming the place in it, its value and its bound.
+    """
     if isinstance(data, Mapping):
         if "recording" in data:
             return schedule_from_recording(data)
@@ -100,7 +130,7 @@ def _check_size(data: Any) -> None:
         value = pending.pop()
         count += 1
         if count > _MAX_VALUES:
-            raise _SyntaxError(f"it holds more than {_MAX_VALUES:,} values")
+            raise DocumentError(f"it holds more than {_MAX_VALUES:,} values")
         if isinstance(value, Mapping):
             pending += [*value, *value.values()]
         elif isinstance(value, list):
@@ -111,7 +141,7 @@ def _parse_json(text: str) -> Any:
     try:
         return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number)
     except (ValueError, RecursionError) as exc:
-        raise _SyntaxError(f"not JSON: {exc}") from exc
+        raise DocumentError(f"not JSON: {exc}") from exc
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -135,6 +165,6 @@ def _parse_yaml(text: str) -> Any:
         problem = " ".join(str(exc.problem).split("\n")[:1])
         mark = exc.problem_mark
         where = "" if mark is None else f" in line {mark.line + 1}, column {mark.column + 1}"
-        raise _SyntaxError(f"not YAML: {problem}{where}") from exc
+        raise DocumentError(f"not YAML: {problem}{where}") from exc
     except (YAMLError, ValueError, RecursionError) as exc:
-        raise _SyntaxError(f"not YAML: {str(exc).splitlines()[0]}") from exc
+        raise DocumentError(f"not YAML: {str(exc).splitlines()[0]}") from exc

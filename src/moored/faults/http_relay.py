@@ -134,7 +134,7 @@ class HttpRelay:
         continued = False
         link = self._link
         link.to_server.begin(framing=_RequestBody(self._server))
-        watched = link.aim.to_server.has_faults
+        watched = link.controlled or link.aim.to_server.has_faults
         if watched:
             await link.meet(link.aim.to_server.begin(PlainScanner(), "http"))
         while True:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 import trio
 
@@ -43,6 +44,8 @@ class Link:
     :param authority: the upstream's, for ``Host``.
     :param connect: opens a connection to the upstream.
     :param wall_clock: the time of day in seconds since 1970, for HTTP dates.
+    :param controlled: whether all is counted that the client sends, and faults of TCP may come by
+        hand.
 
     :ivar to_client: passes payload to the client.
     :ivar to_server: passes payload to the upstream.
@@ -59,6 +62,7 @@ class Link:
         authority: str,
         connect: ConnectUpstream,
         wall_clock: Callable[[], float] = time.time,
+        controlled: bool = False,
     ) -> None:
         self.number = number
         self.aim = aim
@@ -70,6 +74,7 @@ class Link:
         self.client_frames: ClientFrames | None = None
         self._record = record
         self._connect = connect
+        self.controlled = controlled
         self._accepted = trio.current_time()
         self._timers: trio.Nursery | None = None
         self._shaping: Shaping | None = None
@@ -91,7 +96,7 @@ class Link:
 
     async def run(self) -> None:
         """Serve it; both streams are closed afterwards."""
-        if not self.aim.has(TcpFault):
+        if not self.controlled and not self.aim.has(TcpFault):
             await self._run()
             return
         async with trio.open_nursery() as nursery:
@@ -118,15 +123,19 @@ class Link:
             finally:
                 self._note(outcome, ended=trio.current_time())
 
+    def progress(self) -> dict[str, Any]:
+        """How far it has come, by the names of :class:`~moored.faults.ConnectionRecord`."""
+        return {
+            "messages": self.aim.messages,
+            "bytes": self.aim.bytes,
+            "messages_to_server": self.aim.to_server.messages,
+            "bytes_to_server": self.aim.to_server.bytes,
+            "stalled": self._stalled,
+            "unedited": self.to_client.unedited + self.to_server.unedited,
+        }
+
     def _note(self, outcome: str, **changes: float) -> None:
-        self._record.update(
-            self.number,
-            outcome=outcome,
-            messages=self.aim.messages,
-            bytes=self.aim.bytes,
-            unedited=self.to_client.unedited + self.to_server.unedited,
-            **changes,
-        )
+        self._record.update(self.number, outcome=outcome, **self.progress(), **changes)
 
     # What the relays call.
 
@@ -248,6 +257,16 @@ class Link:
             self._hit(fault)
         return True
 
+    def strike_tcp(self, fault: TcpFault) -> bool:
+        """Let ``fault`` begin now.
+
+        :returns: false when there is nothing to put it on: it has ended, or was not ``controlled``.
+        """
+        if self._scope is None or self._shaping is None:
+            return False
+        self._shaping.put(fault)
+        return True
+
     def _can_strike(self, fault: Moment) -> bool:
         if self._scope is None or self._struck is not None:
             return False
@@ -290,8 +309,8 @@ class Link:
         ending = await self._until_struck(HttpRelay(self).run)
         while self._struck is not None:
             fault, self._struck = self._struck, None
-            self.inject(fault, self._where(fault))
             self._stalled |= isinstance(fault, Stall)
+            self.inject(fault, self._where(fault))
             after = partial(after_strike, fault, self.wires, self.to_client, self.client_frames)
             ending = await self._until_struck(after)
         return ending

@@ -8,11 +8,13 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Literal, TypeAlias
 
+import attrs
 import trio
 
 from moored.faults.aim import Aim
 from moored.faults.catalogue.base import Fault
-from moored.faults.catalogue.moments import CloseFrame, CommentsOnly, Cut, Stall
+from moored.faults.catalogue.moments import Cut, Moment, Stall
+from moored.faults.catalogue.tcp import TcpFault
 from moored.faults.link import ConnectUpstream, Link
 from moored.faults.listening import authority, background, listen
 from moored.faults.notation import schedule_from
@@ -39,6 +41,9 @@ class Proxy:
     :param ssl_context: for TLS to the upstream; by default one that verifies certificates.
     :param wall_clock: the time of day in seconds since 1970, for HTTP dates in answers that the
         proxy gives itself; by default ``time.time``.
+    :param controlled: whether :meth:`strike` may put faults of TCP on open connections, and all
+        that clients send is counted, which costs each connection a little; by default only as far
+        as the schedule needs it.
     :raises ValueError: for a URL that is not one of a server.
     :raises ScheduleError: for a wrong schedule.
     """
@@ -52,8 +57,10 @@ class Proxy:
         connect_upstream: ConnectUpstream | None = None,
         ssl_context: ssl.SSLContext | None = None,
         wall_clock: Callable[[], float] = time.time,
+        controlled: bool = False,
     ) -> None:
         self._wall_clock = wall_clock
+        self._controlled = controlled
         self._upstream = Upstream.parse(upstream)
         self._seed = seed
         self._aim = Aim(schedule_from(schedule), seed)
@@ -128,7 +135,23 @@ class Proxy:
     @property
     def connections(self) -> tuple[ConnectionRecord, ...]:
         """The connections (the last 10,000), oldest first, open ones included."""
-        return self._record.connections
+        entries = self._record.connections
+        return tuple(self._as_of_now(entry) for entry in entries) if self._links else entries
+
+    @property
+    def open_connections(self) -> tuple[ConnectionRecord, ...]:
+        """Those that are open, oldest first."""
+        found = (self.connection(number) for number in self._links)
+        return tuple(entry for entry in found if entry is not None and entry.ended is None)
+
+    def connection(self, number: int) -> ConnectionRecord | None:
+        """One connection, as it is now; ``None`` if there was none, or it is forgotten."""
+        entry = self._record.connection(number)
+        return None if entry is None else self._as_of_now(entry)
+
+    def _as_of_now(self, entry: ConnectionRecord) -> ConnectionRecord:
+        link = self._links.get(entry.number)
+        return entry if link is None else attrs.evolve(entry, **link.progress())
 
     @property
     def connection_count(self) -> int:
@@ -138,6 +161,11 @@ class Proxy:
     async def wait_until(self, condition: Callable[[], bool]) -> None:
         """Return when ``condition()`` is true: asked again whenever anything above changes."""
         await self._record.changes.wait_until(condition)
+
+    @property
+    def change_count(self) -> int:
+        """How often anything above has changed, but for the counts of open connections."""
+        return self._record.changes.count
 
     # What it is to do.
 
@@ -150,11 +178,33 @@ class Proxy:
         """Replace the schedule, for connections that are accepted from now on.
 
         Their numbers go on from where they are; ``times`` and attempts count from the
-        beginning.
+        beginning, and what was armed by hand is forgotten.
 
         :raises ScheduleError: for a wrong schedule; the one in force stays then.
         """
         self._aim = Aim(schedule_from(schedule), self._seed)
+        self._record.changes.notify()
+
+    @property
+    def armed(self) -> tuple[Fault, ...]:
+        """The faults of :meth:`arm` that may still strike, with ``times`` as often as they may."""
+        return self._aim.armed
+
+    def arm(self, fault: Fault) -> None:
+        """Let ``fault`` strike, too, on connections that are accepted from now on.
+
+        It comes before those of the schedule, whose counts go on: ``arm(Refuse(times=3))`` refuses
+        the next three requests.
+
+        :param fault: any, with its aim.
+        """
+        self._aim.arm(fault)
+        self._record.changes.notify()
+
+    def disarm(self) -> None:
+        """Forget what was armed, for connections that are accepted from now on."""
+        self._aim.disarm()
+        self._record.changes.notify()
 
     def cut(self, how: Literal["fin", "rst"] = "fin", *, connection: int | None = None) -> int:
         """Cut connections now, wherever they are, as :class:`~moored.faults.Cut` describes.
@@ -177,14 +227,17 @@ class Proxy:
         """
         return self.strike(Stall(after_seconds=0, pings=pings, connection=connection))
 
-    def strike(self, fault: Cut | Stall | CommentsOnly | CloseFrame) -> int:
+    def strike(self, fault: Moment | TcpFault) -> int:
         """Let ``fault`` strike now, on the open connections whose number and path it aims at.
 
-        :param fault: its moment does not count: it may be ``after_seconds=0``.
+        :param fault: its moment does not count: it may be ``after_seconds=0``.  One of TCP needs a
+            proxy that is ``controlled``, and can only strike by connection and path.
         :returns: how many that were; those on which it comes at the end of a frame are counted.
         """
-        hit = [link.strike(fault) for link in self._links.values() if link.is_aimed_at(fault)]
-        return sum(hit)
+        aimed_at = [link for link in self._links.values() if link.is_aimed_at(fault)]
+        if isinstance(fault, TcpFault):
+            return sum(link.strike_tcp(fault) for link in aimed_at)
+        return sum(link.strike(fault) for link in aimed_at)
 
     # Serving.
 
@@ -212,6 +265,7 @@ class Proxy:
             authority=self._upstream.authority,
             connect=connect,
             wall_clock=self._wall_clock,
+            controlled=self._controlled,
         )
         self._record.accept(number)
         return link
@@ -258,6 +312,7 @@ async def open_proxy(
     host: str = "127.0.0.1",
     port: int = 0,
     ssl_context: ssl.SSLContext | None = None,
+    controlled: bool = False,
 ) -> AsyncIterator[Proxy]:
     """Run a fault proxy on TCP for as long as the block runs.
 
@@ -275,11 +330,15 @@ async def open_proxy(
     :param host: the address to listen on; loopback by default.
     :param port: 0 (default) for one that is free.
     :param ssl_context: for TLS to the upstream; by default one that verifies certificates.
+    :param controlled: whether :meth:`Proxy.strike` may put faults of TCP on open connections, and
+        everything that clients send is counted; see :class:`Proxy`.
     :raises OSError: when the address cannot be had.
     :raises ValueError: for a URL that is not one of a server.
     :raises ScheduleError: for a wrong schedule.
     """
-    proxy = Proxy(upstream, schedule=schedule, seed=seed, ssl_context=ssl_context)
+    proxy = Proxy(
+        upstream, schedule=schedule, seed=seed, ssl_context=ssl_context, controlled=controlled
+    )
     async with background() as nursery:
         listener, bound_port = await listen(host, port)
         proxy._address = (host, bound_port)

@@ -61,8 +61,13 @@ class ConnectionRecord:
     :ivar path: the path of its request, without the query; ``""`` until the request has come.
     :ivar transport: ``"http"``, ``"sse"`` or ``"websocket"``; ``""`` until it is known.
     :ivar status: the status of the answer, or ``None`` if there was none (yet).
-    :ivar messages: messages passed to the client whole, as of the end.
-    :ivar bytes: payload bytes passed to the client, as of the end.
+    :ivar messages: messages passed to the client whole, so far.
+    :ivar bytes: payload bytes passed to the client, so far.
+    :ivar messages_to_server: messages passed to the server whole, so far.  Counted where a fault
+        looks at them, or the proxy is ``controlled``.
+    :ivar bytes_to_server: payload bytes passed to the server behind the head, so far; counted as
+        ``messages_to_server`` is.
+    :ivar stalled: whether a :class:`~moored.faults.Stall` has struck.
     :ivar unedited: messages that a fault aimed at, and that passed as they were: they had more than
         the 16 MiB that are held back.
     :ivar ended: when, or ``None`` while it is open.
@@ -80,19 +85,27 @@ class ConnectionRecord:
     status: int | None = None
     messages: int = 0
     bytes: int = 0
+    messages_to_server: int = 0
+    bytes_to_server: int = 0
+    stalled: bool = False
     unedited: int = 0
     ended: float | None = None
     outcome: str = ""
 
 
 class Changes:
-    """Lets tasks wait until something that is being recorded has come true."""
+    """Lets tasks wait until something that is being recorded has come true.
+
+    :ivar count: how many there were.
+    """
 
     def __init__(self) -> None:
+        self.count: int = 0
         self._waiting = trio.lowlevel.ParkingLot()
 
     def notify(self) -> None:
         """Something changed: every waiter looks again."""
+        self.count += 1
         self._waiting.unpark_all()
 
     async def wait_until(self, condition: Callable[[], bool]) -> None:
@@ -120,6 +133,10 @@ class Log(Generic[Entry]):
         entry = self._entries.get(number)
         if entry is not None:
             self._entries[number] = attrs.evolve(entry, **changes)  # type: ignore[misc]
+
+    def get(self, number: int) -> Entry | None:
+        """Entry ``number``, unless it was forgotten."""
+        return self._entries.get(number)
 
     def entries(self) -> tuple[Entry, ...]:
         """All that is kept, oldest first."""
@@ -152,6 +169,10 @@ class Record:
     def connections(self) -> tuple[ConnectionRecord, ...]:
         """The connections, oldest first, open ones included."""
         return self._connections.entries()
+
+    def connection(self, number: int) -> ConnectionRecord | None:
+        """Connection ``number``, unless it was forgotten."""
+        return self._connections.get(number)
 
     def inject(self, injected: Injected) -> None:
         """Note a fault that takes effect now."""

@@ -51,8 +51,11 @@ class Shaping:
         self._put(index, fault)
 
     def _put(self, index: int, fault: TcpFault) -> None:
-        if not self._aim.take(index):
-            return
+        if self._aim.take(index):
+            self.put(fault)
+
+    def put(self, fault: TcpFault) -> None:
+        """Let ``fault`` begin now."""
         self._inject(fault, f"after {trio.current_time() - self._accepted:g} s")
         handles = [self.stream.add(fault.toxic, direction) for direction in fault.on]
 

@@ -36,7 +36,7 @@ async def relay_websocket(link: Link, from_client: bytes, from_upstream: bytes) 
     link.to_client.begin(
         editing=to_client, passing=lambda passing: frames.answered(scanner.pongs, passing)
     )
-    watched = to_server is not None or link.aim.to_server.has_faults
+    watched = link.controlled or to_server is not None or link.aim.to_server.has_faults
 
     def outcome(otherwise: str) -> str:
         return "complete" if frames.closing or scanner.closing else otherwise

@@ -12,9 +12,12 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
+from starlette.requests import Request
+
 from moored.faults.control.errors import ApiError
 
 __all__ = [
+    "MAX_BODY_BYTES",
     "Read",
     "bad_body",
     "boolean",
@@ -24,14 +27,29 @@ __all__ = [
     "number",
     "read_json",
     "read_object",
+    "receive_body",
     "text",
 ]
 
 Read: TypeAlias = Callable[[object], Any]
 """Checks one value of a body; raises :class:`TypeError` with what it has to be."""
 
+MAX_BODY_BYTES = 16 * 1024 * 1024
+"""How long a body may be."""
+
 _WHITESPACE = " \t\r\n"
 _INT64 = 1 << 63
+
+
+async def receive_body(request: Request) -> bytes | None:
+    """The body of a request, read to its end; ``None`` when it is too large."""
+    body = bytearray()
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size <= MAX_BODY_BYTES:
+            body += chunk
+    return bytes(body) if size <= MAX_BODY_BYTES else None
 
 
 def bad_body(words: str) -> ApiError:

@@ -47,15 +47,23 @@ class Guard:
     :param host: the address that the server listens on.
     :param token: what every request has to carry as ``Authorization: Bearer``; ``None``: nothing.
     :param allowed_hosts: more names that a ``Host`` header may have.
+    :param public: paths that begin so need no token.
     """
 
     def __init__(
-        self, app: ASGIApp, *, host: str, token: str | None, allowed_hosts: Collection[str] = ()
+        self,
+        app: ASGIApp,
+        *,
+        host: str,
+        token: str | None,
+        allowed_hosts: Collection[str] = (),
+        public: str | None = None,
     ) -> None:
         self._app = app
         self._any_address = host in _WILDCARDS
         self._hosts = _LOOPBACK | {host.lower(), *(name.lower() for name in allowed_hosts)}
         self._token = token
+        self._public = public
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or refuse it."""
@@ -78,7 +86,7 @@ class Guard:
         origin = headers.get("origin")
         if origin is not None and origin.lower() != f"http://{host}".lower():
             return plain_text(403, "Origin not allowed")
-        if self._token is not None and not self._has_token(headers.get("authorization", "")):
+        if not self._is_public(scope) and not self._has_token(headers.get("authorization", "")):
             refusal = plain_text(401, "a bearer token is required")
             refusal.headers["WWW-Authenticate"] = "Bearer"
             return refusal
@@ -92,9 +100,14 @@ class Guard:
         # A name can be made to point here, an address is only what it is.
         return name in self._hosts or (self._any_address and _address(name) is not None)
 
+    def _is_public(self, scope: Scope) -> bool:
+        path = posixpath.normpath(scope["path"]) + "/"
+        return self._public is not None and path.startswith(self._public)
+
     def _has_token(self, authorization: str) -> bool:
+        if self._token is None:
+            return True
         scheme, _, given = authorization.partition(" ")
-        assert self._token is not None
         right = hmac.compare_digest(given.strip().encode(), self._token.encode())
         return scheme.lower() == "bearer" and right
 

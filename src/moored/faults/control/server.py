@@ -1,10 +1,10 @@
-"""The control server: Toxiproxy's HTTP API, and room for more routes beside it."""
+"""The control server: Toxiproxy's HTTP API, our own for fault proxies, and the dashboard."""
 
 from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -14,10 +14,13 @@ import hypercorn.trio
 import trio
 from starlette.routing import BaseRoute, Router
 
+from moored.faults.control import dashboard
+from moored.faults.control.fault_routes import fault_proxy_routes
 from moored.faults.control.guard import Guard, is_loopback
 from moored.faults.control.proxies import Proxies
 from moored.faults.control.toxiproxy import not_found, toxiproxy_routes
 from moored.faults.listening import authority, background
+from moored.faults.proxies import FaultProxies, ProxySettings
 from moored.faults.schedule import ScheduleError
 from moored.faults.tcp.address import bound
 
@@ -30,13 +33,15 @@ _log = logging.getLogger("moored.faults.control")
 class Control:
     """A control server that runs.
 
-    :ivar proxies: the proxies that it controls.
+    :ivar proxies: the raw proxies, of Toxiproxy's API.
+    :ivar fault_proxies: the fault proxies.
     :ivar host: the address it listens on.
     :ivar port: the port.
     """
 
-    def __init__(self, proxies: Proxies, host: str, port: int) -> None:
+    def __init__(self, proxies: Proxies, fault_proxies: FaultProxies, host: str, port: int) -> None:
         self.proxies = proxies
+        self.fault_proxies = fault_proxies
         self.host = host
         self.port = port
 
@@ -44,6 +49,11 @@ class Control:
     def url(self) -> str:
         """``http://host:port``, without a slash at the end."""
         return f"http://{authority(self.host, self.port)}"
+
+    @property
+    def dashboard_url(self) -> str:
+        """The URL of the dashboard."""
+        return self.url + dashboard.PATH
 
 
 @asynccontextmanager
@@ -57,22 +67,27 @@ async def open_control(
     token: str | None = None,
     allowed_hosts: Collection[str] = (),
     routes: Sequence[BaseRoute] = (),
+    fault_proxies: Iterable[ProxySettings] = (),
 ) -> AsyncIterator[Control]:
-    """Serve Toxiproxy's HTTP API, and run the proxies that it makes, for as long as the block runs.
+    """Serve the APIs and the dashboard, and run the proxies, for as long as the block runs.
+
+    Toxiproxy's API has raw proxies, the one under ``/moored`` fault proxies.
 
     Requests whose ``Host`` is not this address or localhost are refused, and so are those of web
     pages from elsewhere (``Origin``).
 
     :param host: the address to listen on; loopback by default.
     :param port: 0 (default) for one that is free; Toxiproxy's own is 8474.
-    :param seed: decides all that is random in the proxies; 0 by default.
+    :param seed: decides all that is random in the raw proxies; 0 by default.
     :param populate: proxies to begin with, as for ``POST /populate``.
     :param metrics: whether ``/metrics`` counts bytes for Prometheus.
     :param token: what requests have to carry as ``Authorization: Bearer``; required where ``host``
         is not loopback.
     :param allowed_hosts: more names under which the server is reached.
     :param routes: more routes, which come first.
-    :raises OSError: when the address cannot be had.
+    :param fault_proxies: fault proxies to begin with.
+    :raises OSError: when an address cannot be had.
+    :raises ProxyExists: when two fault proxies have one name.
     :raises ScheduleError: for an address that is not loopback and no token.
     :raises ApiError: when a proxy of ``populate`` cannot be made.
     """
@@ -83,15 +98,29 @@ async def open_control(
         async with background() as nursery:
             proxies = Proxies(nursery, seed=seed)
             await proxies.populate(list(populate))
-            control = Control(proxies, *sock.getsockname()[:2])
-            every_route = [*routes, *toxiproxy_routes(proxies, metrics=metrics)]
-            app = Router(every_route, redirect_slashes=False, default=not_found)
-            guard = Guard(app, host=host, token=token or None, allowed_hosts=allowed_hosts)
+            streams = FaultProxies(nursery, controlled=True)
+            for settings in fault_proxies:
+                await streams.open(settings)
+            control = Control(proxies, streams, *sock.getsockname()[:2])
+            every_route = [
+                *routes,
+                *fault_proxy_routes(streams),
+                *dashboard.dashboard_routes(),
+                *toxiproxy_routes(proxies, metrics=metrics),
+            ]
+            guard = Guard(
+                Router(every_route, redirect_slashes=False, default=not_found),
+                host=host,
+                token=token or None,
+                allowed_hosts=allowed_hosts,
+                public=dashboard.PATH,
+            )
             stop = trio.Event()
             served = trio.Event()
             await nursery.start(_serve, guard, sock, stop, served)
             yield control
             await proxies.close()
+            await streams.close_all()
             stop.set()
             await served.wait()
 

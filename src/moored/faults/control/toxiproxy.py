@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from moored.faults.control.bodies import read_json
+from moored.faults.control.bodies import MAX_BODY_BYTES, read_json, receive_body
 from moored.faults.control.errors import ApiError
 from moored.faults.control.metrics import CONTENT_TYPE, metrics_text
 from moored.faults.control.proxies import PopulateError, Proxies
@@ -21,8 +21,6 @@ __all__ = ["VERSION", "not_found", "plain_text", "toxiproxy_routes"]
 
 VERSION = "2.12.0"
 """The version of Toxiproxy whose API this is."""
-
-MAX_BODY_BYTES = 16 * 1024 * 1024
 
 Handler: TypeAlias = Callable[[Request, bytes], Awaitable[Response]]
 
@@ -70,7 +68,7 @@ class _Resource:
         await (await self._respond(request))(scope, receive, send)
 
     async def _respond(self, request: Request) -> Response:
-        body = await _body(request)  # always, or the connection could not be used again
+        body = await receive_body(request)  # always, or the connection could not be used again
         handler = self._handlers.get(request.method, self._handlers.get("ANY"))
         if handler is None:
             return Response(status_code=405)
@@ -85,17 +83,6 @@ class _Resource:
                 response = _error(exc)
         response.headers["X-Toxiproxy-Request-Id"] = f"{next(self._numbers):020x}"
         return response
-
-
-async def _body(request: Request) -> bytes | None:
-    """The body, or ``None`` when it is too large."""
-    body = bytearray()
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size <= MAX_BODY_BYTES:
-            body += chunk
-    return bytes(body) if size <= MAX_BODY_BYTES else None
 
 
 class _Api:

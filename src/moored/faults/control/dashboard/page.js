@@ -1,0 +1,267 @@
+// The page: what is shown of the model, and what its buttons do.
+
+import { Refused, ask, download, readFeed, setToken, takeToken } from "./api.js";
+import { details, model, now, reset, take } from "./model.js";
+import { bytes, showConnections, showFaults } from "./tables.js";
+import { drawTimeline } from "./timeline.js";
+
+const RETRY_MS = 1000;
+const REDRAW_MS = 500;
+
+const $ = (selector) => document.querySelector(selector);
+let selected = null;
+let askAgain = () => {};
+
+const path = (tail = "") => `/moored/proxies/${encodeURIComponent(selected)}${tail}`;
+
+function say(output, words, right) {
+  output.textContent = words;
+  output.className = right ? "right" : "wrong";
+}
+
+/** Do something that the server may refuse, and tell its words. */
+async function attempt(action) {
+  try {
+    await action();
+    $("#message").hidden = true;
+  } catch (error) {
+    $("#message").textContent = error.message;
+    $("#message").hidden = false;
+  }
+}
+
+// ---------------------------------------------------------------- showing
+
+function draw() {
+  showTabs();
+  const proxy = model.proxies.find((each) => each.name === selected);
+  $("main").hidden = !proxy;
+  $("#close").disabled = !proxy;
+  if (!proxy) return;
+  const seen = details(selected);
+  showSummary(proxy, seen);
+  showArmed(proxy.armed);
+  $("#scheduled").textContent = `${proxy.scheduled} in force`;
+  showConnections($("#connections tbody"), seen, now(), strike);
+  showFaults($("#faults"), seen.injected);
+  for (const empty of document.querySelectorAll(".empty")) {
+    empty.hidden = empty.previousElementSibling.querySelector("td, li") !== null;
+  }
+  drawTimeline($("#timeline svg"), seen, { now: now(), seconds: Number($("#window").value) });
+}
+
+function showTabs() {
+  const names = model.proxies.map((each) => each.name);
+  if (!names.includes(selected)) choose(names[0] ?? null);
+  const tabs = $("#tabs");
+  if (tabs.dataset.names !== names.join(" ")) {
+    tabs.dataset.names = names.join(" ");
+    tabs.replaceChildren(...names.map(newTab));
+  }
+  for (const tab of tabs.children) {
+    tab.setAttribute("aria-selected", String(tab.textContent === selected));
+  }
+}
+
+function newTab(name) {
+  const tab = document.createElement("button");
+  tab.setAttribute("role", "tab");
+  tab.textContent = name;
+  tab.addEventListener("click", () => {
+    choose(name);
+    draw();
+  });
+  return tab;
+}
+
+function choose(name) {
+  selected = name;
+  $("#connections tbody").replaceChildren();
+  $("#faults").replaceChildren();
+  delete $("#faults").dataset.mark;
+  say($("#schedule-message"), "", true);
+  if (name !== null) attempt(showSchedule);
+}
+
+function showSummary(proxy, seen) {
+  const open = [...seen.connections.values()].filter((each) => each.ended === null);
+  const sum = (key) => open.reduce((total, each) => total + each[key], 0);
+  const facts = {
+    url: proxy.url,
+    upstream: proxy.upstream,
+    open: proxy.connections.open,
+    accepted: proxy.connections.accepted,
+    messages: sum("messages_per_second").toFixed(1),
+    bytes: `${bytes(sum("bytes_per_second"))}/s`,
+    faults: Object.values(proxy.injected).reduce((total, count) => total + count, 0),
+  };
+  for (const [name, value] of Object.entries(facts)) {
+    $(`[data-fact="${name}"]`).textContent = value;
+  }
+}
+
+function showArmed(armed) {
+  $("#armed").hidden = armed.length === 0;
+  $("#armed ul").replaceChildren(...armed.map((fault) => {
+    const item = document.createElement("li");
+    const { fault: kind, times, ...rest } = fault;
+    const more = Object.entries(rest).map(([key, value]) => `${key}=${JSON.stringify(value)}`);
+    item.textContent = `${kind} ${more.join(" ")} (${times === undefined ? "always" : `${times} left`})`;
+    return item;
+  }));
+}
+
+// ---------------------------------------------------------------- faults by hand
+
+function strike(fault) {
+  attempt(() => ask("POST", path("/strike"), fault));
+}
+
+for (const button of document.querySelectorAll("#controls [data-strike]")) {
+  const { strike: fault, how } = button.dataset;
+  button.addEventListener("click", () => strike(how ? { fault, how } : { fault }));
+}
+
+$("#refuse").addEventListener("click", () => {
+  const fault = {
+    fault: "refuse",
+    status: $("#refuse-status").valueAsNumber,
+    times: $("#refuse-times").valueAsNumber,
+  };
+  if ($("#refuse-retry").value !== "") fault.retry_after = $("#refuse-retry").valueAsNumber;
+  attempt(() => ask("POST", path("/armed"), fault));
+});
+
+$("#disarm").addEventListener("click", () => attempt(() => ask("DELETE", path("/armed"))));
+$("#recording").addEventListener("click", () =>
+  attempt(() => download(path("/recording"), `${selected}.recording.json`)));
+
+async function fillKinds() {
+  const { $defs } = await (await ask("GET", "/moored/schema")).json();
+  const kinds = $defs.fault.oneOf.map((each) => each.$ref.split("/").at(-1));
+  $("#kind").replaceChildren(...kinds.map((kind) => new Option(kind)));
+  const show = () => {
+    const schema = $defs[$("#kind").value];
+    const fault = { fault: $("#kind").value };
+    for (const name of schema.required) fault[name] ??= schema.properties[name].minimum ?? 1;
+    $("#kind-text").textContent = schema.description;
+    $("#fault").value = JSON.stringify(fault, null, 2);
+    $("#fault").title = Object.keys(schema.properties).join(", ");
+  };
+  $("#kind").addEventListener("change", show);
+  show();
+}
+
+async function sendFault(tail) {
+  const output = $("#fault-message");
+  try {
+    const answer = await (await ask("POST", path(tail), $("#fault").value)).json();
+    const words = tail === "/strike" ? `struck ${answer.struck} connections` : "armed";
+    say(output, words, true);
+  } catch (error) {
+    say(output, error.message, false);
+  }
+}
+
+$("#strike").addEventListener("click", () => sendFault("/strike"));
+$("#arm").addEventListener("click", () => sendFault("/armed"));
+
+// ---------------------------------------------------------------- the schedule
+
+async function showSchedule() {
+  const schedule = await (await ask("GET", path("/schedule"))).json();
+  const lines = schedule.map((fault) => `  ${JSON.stringify(fault)}`);
+  $("#schedule").value = lines.length ? `[\n${lines.join(",\n")}\n]` : "[]";
+}
+
+$("#apply").addEventListener("click", async () => {
+  const text = $("#schedule").value;
+  const type = /^\s*[[{]/.test(text) ? "application/json" : "application/yaml";
+  try {
+    const applied = await (await ask("PUT", path("/schedule"), text, type)).json();
+    say($("#schedule-message"), `in force: ${applied.length} faults, from the next connection on`, true);
+  } catch (error) {
+    say($("#schedule-message"), error.message, false);
+  }
+});
+
+$("#revert").addEventListener("click", () => attempt(async () => {
+  await showSchedule();
+  say($("#schedule-message"), "", true);
+}));
+
+$("#save").addEventListener("click", () =>
+  attempt(() => download(path("/schedule"), `${selected}.schedule.json`)));
+
+$("#file").addEventListener("change", async (event) => {
+  const [file] = event.target.files;
+  if (!file) return;
+  $("#schedule").value = await file.text();
+  event.target.value = "";
+  say($("#schedule-message"), `${file.name} is loaded, not applied yet`, true);
+});
+
+// ---------------------------------------------------------------- proxies
+
+$("#create").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const { name, upstream, port } = event.target.elements;
+  attempt(async () => {
+    const body = { name: name.value, upstream: upstream.value, port: port.valueAsNumber };
+    await ask("POST", "/moored/proxies", body);
+    event.target.reset();
+  });
+});
+
+$("#close").addEventListener("click", () => {
+  if (confirm(`Close ${selected}, with its connections?`)) {
+    attempt(() => ask("DELETE", path()));
+  }
+});
+
+// ---------------------------------------------------------------- the feed
+
+function feedState(state) {
+  $("#feed").dataset.state = state;
+  $("#feed").textContent = state;
+}
+
+async function follow() {
+  for (;;) {
+    try {
+      let first = true;
+      await readFeed((event, data) => {
+        if (first) {
+          reset();
+          feedState("live");
+          $("#token").hidden = true;
+        }
+        first = false;
+        take(event, data);
+        draw();
+      });
+    } catch (error) {
+      if (error instanceof Refused && error.status === 401) {
+        $("#token").hidden = false;
+        feedState("lost");
+        await new Promise((resolve) => { askAgain = resolve; });
+        await attempt(fillKinds);
+        continue;
+      }
+    }
+    feedState("lost");
+    await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+  }
+}
+
+$("#token").addEventListener("submit", (event) => {
+  event.preventDefault();
+  setToken($("#token input").value);
+  askAgain();
+});
+
+takeToken();
+follow();
+fillKinds().catch(() => {}); // Without the token; it is asked again with it.
+setInterval(draw, REDRAW_MS);
+$("#window").addEventListener("change", draw);

@@ -1,0 +1,118 @@
+"""The live feed of what goes on in the fault proxies, as Server-Sent Events."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import trio
+from starlette.types import Receive, Scope, Send
+
+from moored.faults.control.fault_data import (
+    connection_data,
+    injected_data,
+    now_of,
+    proxy_data,
+    samples_data,
+)
+from moored.faults.proxies import FaultProxies, NamedProxy
+
+__all__ = ["Feed"]
+
+_KEEPALIVE = 15.0
+_FIRST_INJECTED = 500
+_HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+]
+
+
+class Feed:
+    """An ASGI application: a stream of events that begins with how things are.
+
+    * ``proxies``: all of them, when anything about them has changed;
+    * ``connections``: those of one that have changed, with the samples that are new;
+    * ``injected``: faults that have taken effect in one.
+    """
+
+    def __init__(self, proxies: FaultProxies) -> None:
+        self._proxies = proxies
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one reader until it leaves, or the server stops."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_until_left, receive, nursery.cancel_scope)
+            await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+            await self._tell(send)
+            nursery.cancel_scope.cancel()
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _tell(self, send: Send) -> None:
+        reader = _Reader(self._proxies)
+        while not self._proxies.closing:
+            news = b"".join(reader.news()) or b":\n\n"
+            await send({"type": "http.response.body", "body": news, "more_body": True})
+            with trio.move_on_after(_KEEPALIVE):
+                await self._proxies.changes.wait_until(
+                    lambda: self._proxies.closing or reader.is_behind
+                )
+
+
+async def _until_left(receive: Receive, everything: trio.CancelScope) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    everything.cancel()
+
+
+class _Reader:
+    """What one reader knows."""
+
+    def __init__(self, proxies: FaultProxies) -> None:
+        self._proxies = proxies
+        self._told: dict[NamedProxy, tuple[int, int]] = {}  # the look, and how many injected
+        self._listed: list[dict[str, Any]] | None = None
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether there are news."""
+        current = {named: named.activity.revision for named in self._proxies}
+        return current != {named: look for named, (look, _) in self._told.items()}
+
+    def news(self) -> Iterator[bytes]:
+        """The events that this one has not been told."""
+        listed = [proxy_data(named) for named in self._proxies]
+        if listed != self._listed:
+            self._listed = listed
+            yield self._event("proxies", proxies=listed)
+        told = self._told
+        self._told = {}
+        for named in self._proxies:
+            look, injected = told.get(named, (-1, -1))
+            self._told[named] = (
+                named.activity.revision,
+                sum(named.proxy.injected_counts.values()),
+            )
+            yield from self._of_one(named, look, injected)
+
+    def _of_one(self, named: NamedProxy, look: int, injected: int) -> Iterator[bytes]:
+        changed = [
+            {
+                **connection_data(self._proxies, watched),
+                "samples": samples_data(self._proxies, watched, look),
+            }
+            for watched in named.activity.connections.values()
+            if watched.revision > look
+        ]
+        if changed:
+            yield self._event("connections", proxy=named.name, connections=changed)
+        due = self._told[named][1] - injected if injected >= 0 else _FIRST_INJECTED
+        found = named.proxy.injected[-due:] if due else ()
+        if found:
+            data = [injected_data(self._proxies, each) for each in found]
+            yield self._event("injected", proxy=named.name, injected=data)
+
+    def _event(self, name: str, **data: Any) -> bytes:
+        text = json.dumps({"now": now_of(self._proxies), **data}, separators=(",", ":"))
+        return f"event: {name}\ndata: {text}\n\n".encode()
