@@ -61,7 +61,7 @@ SOCKET = "ws://127.0.0.1:1/feed"
         (["serve", "--port", "x"], "'x' is not a valid integer range"),
         (["serve", "--pace", "nan"], "pace must be a finite number of seconds"),
         (["serve", "--api-key-env", "NOT_SET"], "--api-key-env: NOT_SET is not set, or empty"),
-        (["proxy"], "Missing option '--upstream'."),
+        (["proxy"], "give --upstream or --config, one of them"),
         (["proxy", "--upstream", "ftp://x"], "the upstream's scheme must be one of http, ws"),
         (["proxy", "--upstream", FEED, "--fault", "cut:how=rst"], "--fault 'cut:how=rst': after_m"),
         (["proxy", "--upstream", FEED, "--schedule", "/nowhere"], "cannot read /nowhere: No such"),

@@ -11,7 +11,7 @@ import click
 
 from moored.cli.demo.command import demo
 from moored.cli.gauntlet.command import gauntlet
-from moored.cli.proxy import proxy
+from moored.cli.proxy.command import proxy
 from moored.cli.running import CommandFailed
 from moored.cli.serve import serve
 from moored.cli.tail.command import tail

@@ -1,4 +1,4 @@
-"""The proxies under control from outside: Toxiproxy's HTTP API."""
+"""The proxies under control from outside: Toxiproxy's HTTP API, our own, and the dashboard."""
 
 from moored.faults.control.errors import ApiError
 from moored.faults.control.proxies import ControlledProxy, PopulateError, Proxies

@@ -48,6 +48,10 @@ class NamedProxy:
         """Where it listens: ``host:port``."""
         return authority(self.settings.host, self.proxy.port)
 
+    async def wait_closed(self) -> None:
+        """Return when it has been closed."""
+        await self._closed.wait()
+
     async def _watch(self) -> None:
         with self._scope:
             await self.activity.run()

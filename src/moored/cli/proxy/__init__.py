@@ -1,0 +1,1 @@
+"""``moored proxy``: fault proxies, as a program."""
