@@ -42,7 +42,7 @@ class ScheduleFileError(ValueError):
     def __init__(self, file: str, problem: str | ScheduleError) -> None:
         super().__init__(f"{file}: {problem}")
         self.file = file
-        self.error = problem if isinstance(problem, ScheduleError) else None
+        self.error: ScheduleError | None = problem if isinstance(problem, ScheduleError) else None
 
 
 def load_schedule(file: str | os.PathLike[str]) -> tuple[Fault, ...]:
