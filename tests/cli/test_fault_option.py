@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from moored.cli.fault_option import fault_from_text
-from moored.cli.proxy import proxy
+from moored.cli.proxy.command import proxy
 from moored.faults import (
     CloseFrame,
     Cut,
