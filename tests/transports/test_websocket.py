@@ -190,7 +190,7 @@ async def test_a_ping_during_a_large_send_is_answered_behind_it(websocket, diall
         await trio.testing.wait_all_tasks_blocked()
     with trio.fail_after(5):
         assert await peer.frame() == (TEXT, b"x" * 200_000)  # whole, nothing in between
-        # Only the latest needs an answer (RFC 6455, section 5.5.3).
+        assert await peer.frame() == (PONG, b"one")
         assert await peer.frame() == (PONG, b"two")
     nursery.start_soon(connection.send, "next")
     assert await peer.frame() == (TEXT, b"next")
@@ -556,3 +556,27 @@ async def test_many_fragments_take_time_in_proportion(websocket, dialled):
         messages += await connection.receive()
     assert messages == ["x" * count]
     assert time.perf_counter() - began < 3
+
+
+async def test_many_pings_of_one_read_are_all_answered_in_order(websocket, dialled):
+    connection = await websocket()
+    await dialled.peers[0].send(b"".join(frame(PING, b"%d" % n) for n in range(10)))
+    assert list(await connection.receive()) == []
+    await connection.reply()
+    assert [await dialled.peers[0].frame() for _ in range(10)] == [
+        (PONG, b"%d" % n) for n in range(10)
+    ]
+
+
+async def test_pongs_for_a_peer_that_does_not_read_are_bounded(websocket, dialled):
+    connection = await websocket()
+    for n in range(100):
+        await dialled.peers[0].send(frame(PING, b"%03d" % n + b"x" * 120) * 10)
+        await connection.receive()
+    assert len(connection._pongs) < 20_000
+    await connection.reply()
+    last = None
+    with trio.move_on_after(0.2):
+        while True:
+            last = await dialled.peers[0].frame()
+    assert last == (PONG, b"099" + b"x" * 120)  # the latest is answered

@@ -29,6 +29,7 @@ from .websocket_handshake import READ_BYTES, shake_hands
 __all__ = ["WebSocketConnection", "WebSocketTransport"]
 
 _ABNORMAL = 1006
+MAX_PONG_BYTES = 16 * 1024  # that wait for a peer that pings and does not read
 _CLOSE_1014 = re.compile(rb"\x88([\x02-\x7d])\x03\xf6", re.DOTALL)  # RFC 6455, section 5.5.1
 
 
@@ -119,7 +120,7 @@ class WebSocketConnection(Connection[str | bytes]):
         self._farewell = b""  # our answer to the peer's close frame, or to its violation
         self._recent = recent  # bytes received: see _close_code()
         self._writing = trio.Lock()
-        self._pong = b""  # the answer to the last ping
+        self._pongs = b""  # answers to pings that were not sent yet
         self._cut = False  # a frame was begun and not finished: nothing can follow it
         self._first = True  # frames may have come together with the handshake
 
@@ -135,7 +136,7 @@ class WebSocketConnection(Connection[str | bytes]):
         if self._first:
             self._first = False
             messages = self._events()
-            if messages or self._pong:
+            if messages or self._pongs:
                 return messages
         try:
             data = await self._stream.receive_some(READ_BYTES)
@@ -164,8 +165,9 @@ class WebSocketConnection(Connection[str | bytes]):
                     if message is not None:
                         messages.append(message)
                 case ws.Ping() if self._protocol.state is ConnectionState.OPEN:
-                    # Only the latest needs an answer (RFC 6455, section 5.5.3): one slot will do.
-                    self._pong = self._protocol.send(event.response())
+                    if len(self._pongs) > MAX_PONG_BYTES:
+                        self._pongs = b""  # only the latest needs one (RFC 6455, section 5.5.3)
+                    self._pongs += self._protocol.send(event.response())
                 case ws.CloseConnection():
                     self._peer_closed(event)
                 case _:
@@ -242,7 +244,7 @@ class WebSocketConnection(Connection[str | bytes]):
     @property
     def reply_due(self) -> bool:
         """Whether a pong waits, and nobody is writing who would take it along."""
-        return bool(self._pong) and not self._writing.locked()
+        return bool(self._pongs) and not self._writing.locked()
 
     async def reply(self) -> None:
         """Send the pong."""
@@ -257,11 +259,11 @@ class WebSocketConnection(Connection[str | bytes]):
     async def _write(self, data: bytes) -> None:
         """Write whole frames, and a pong that is waiting behind them."""
         async with self._writing:
-            while data or self._pong:
+            while data or self._pongs:
                 if self._cut:
                     raise ConnectionEnded(AbnormalClosure(_ABNORMAL))
                 if not data:
-                    data, self._pong = self._pong, b""
+                    data, self._pongs = self._pongs, b""
                 self._cut = True
                 try:
                     await self._stream.send_all(data)
@@ -277,7 +279,7 @@ class WebSocketConnection(Connection[str | bytes]):
         farewell = self._farewell
         if not farewell and code is not None and self._protocol.state is ConnectionState.OPEN:
             farewell = self._protocol.send(ws.CloseConnection(code=code))
-        pong, self._pong = self._pong, b""  # nothing may follow a close frame
+        pong, self._pongs = self._pongs, b""  # nothing may follow a close frame
         try:
             if farewell and code is not None:
                 await self._write(pong + farewell)
