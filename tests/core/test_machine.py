@@ -448,6 +448,16 @@ def test_a_quiet_connection_counts_by_how_long_the_peer_was_alive(alive_for, cau
     assert (lose(machine, at=end + 40, cause=cause), machine.failures) == expected
 
 
+def test_with_reset_after_0_any_sign_of_life_will_do() -> None:
+    machine = new(reset_after=0, attempts=2)
+    for at in range(0, 50, 10):
+        machine.handle(Connected(), now=at)
+        machine.handle(Heard(), now=at + 1)
+        machine.handle(Ended(CUT), now=at + 2)
+        assert machine.failures == 0
+        machine.handle(Woken(), now=at + 3)
+
+
 def test_being_connected_without_a_sign_of_life_is_no_success() -> None:
     machine, at = after_two_failures()
     end = live(machine, at=at, seconds=3600, message=None)

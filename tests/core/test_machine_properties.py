@@ -182,7 +182,7 @@ class Driven(RuleBasedStateMachine):
             self.advanced
             or (self.progressed and up_for >= bound)
             or (self.progressed and cause == causes.PeerClosed(None, getattr(cause, "reason", "")))
-            or (not isinstance(cause, causes.Stalled) and alive_for >= bound > 0)
+            or (not isinstance(cause, causes.Stalled) and 0 < alive_for >= bound)
             or (
                 not isinstance(cause, causes.Stalled) and self.policy.reconnect.maximum <= alive_for
             )

@@ -390,3 +390,27 @@ async def test_cancelling_a_wait_or_a_watch_harms_nothing(clock, network):
                 pass
         assert await stream.receive() == "one"
         assert stream.state is moored.State.OPEN
+
+
+async def test_leaving_in_a_scope_that_is_cancelled_already_takes_half_a_second(clock, clean):
+    for _ in range(20):  # which checkpoint notices depends on the order of tasks
+        lines, began = Lines(), trio.current_time()
+        with trio.CancelScope() as scope:
+            async with lines.open() as stream:
+                line = await lines.line()
+                line.blocked = True
+                await stream.send("never lands")
+                scope.cancel()
+        assert trio.current_time() - began <= 0.5
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+async def test_an_interrupt_does_not_wait_for_the_outbox(clock, clean, error):
+    lines = Lines()
+    with pytest.raises(error):
+        async with lines.open() as stream:
+            line = await lines.line()
+            line.blocked = True
+            await stream.send("never lands")
+            raise error
+    assert trio.current_time() <= 0.5

@@ -472,3 +472,96 @@ async def test_after_a_crash_of_a_transport_neither(clock, clean):
                 pass
             ended_well = True
     assert not ended_well
+
+
+async def test_a_failed_write_ends_a_connection_that_goes_on_talking(clock, clean):
+    """Nobody takes a message, and the peer can be heard, but not be reached any more."""
+    transport = Lines()
+    async with transport.open(policy=moored.Policy(inbox_messages=2)) as stream:
+        line = await transport.line()
+        line.send_fails = moored.AbnormalClosure(1006)
+        for number in NUMBERS[:20]:
+            line.deliver(number)
+        await stream.send("lost")
+        await trio.sleep(0.5)
+        for number in NUMBERS[20:30]:
+            line.deliver(number)
+        await stream.wait_for(moored.State.BACKOFF)
+        assert trio.current_time() < 1.1
+        assert [await stream.receive() for _ in range(30)] == NUMBERS[:30]
+
+
+async def test_a_consumer_that_answers_each_message_survives_a_dead_connection(clock, clean):
+    """Its sends fill the outbox; then it does not receive either."""
+    transport = Lines()
+    policy = moored.Policy(inbox_messages=4, outbox_messages=4)
+    async with transport.open(policy=policy) as stream:
+        line = await transport.line()
+        line.deliver(*NUMBERS[:8])
+        line.deliver(*NUMBERS[8:16])
+        line.send_fails = moored.AbnormalClosure(1006)
+        got = []
+        with trio.fail_after(60):
+            async for message in stream:
+                await stream.send("ack")
+                got.append(message)
+                if len(got) == 16:
+                    break
+    assert got == NUMBERS[:16]
+
+
+async def test_what_a_dead_connection_leaves_is_bounded(clock, clean):
+    transport = Lines()
+    policy = moored.Policy(inbox_messages=2, inbox_bytes=1000)
+    async with transport.open(policy=policy) as stream:
+        line = await transport.line()
+        line.send_fails = moored.AbnormalClosure(1006)
+        for number in NUMBERS:
+            line.deliver(number)
+        await stream.send("lost")
+        await stream.wait_for(moored.State.BACKOFF)
+        assert stream.stats.inbox < 40  # 2,000 bytes, at 64 and a few each
+
+
+async def test_reconnecting_does_not_fill_an_inbox_that_is_full(clock, clean):
+    transport = Lines()
+    policy = moored.Policy(
+        inbox_messages=2, reconnect=moored.Reconnect(attempts=None, initial=0.1, maximum=0.1)
+    )
+    async with transport.open(policy=policy) as stream:
+        for number in range(1, 6):
+            if number > 2:
+                break
+            line = await transport.line(number)
+            line.deliver("a", "b", "c")
+            line.end()
+        await trio.sleep(10)
+        assert stream.stats.inbox == 3
+        assert stream.stats.connections == 2
+
+
+@pytest.mark.parametrize("leave", ["break", "aclose", "raise"])
+async def test_the_position_stays_the_consumers_when_the_stream_is_closed(clock, network, leave):
+    body = "".join(f"id: {n}\ndata: m{n}\n\n" for n in range(1, 11)).encode()
+    network.serve(http(saying(body)))
+    with contextlib.suppress(KeyError):
+        async with network.sse() as stream:
+            await trio.sleep(0.1)
+            await stream.receive()
+            await stream.receive()
+            if leave == "aclose":
+                await stream.aclose()
+            elif leave == "raise":
+                raise KeyError
+    assert stream.position == "2"
+
+
+async def test_an_id_taken_back_in_the_same_read_hides_no_position(clock, network):
+    body = b"id: 1\ndata: a\n\nid: 2\ndata: b\n\nid:\ndata: c\n\n"
+    network.serve(http(saying(body)))
+    async with network.sse() as stream:
+        positions = []
+        for _ in range(3):
+            await stream.receive()
+            positions.append(stream.position)
+    assert positions == ["1", "2", ""]

@@ -303,3 +303,23 @@ async def test_an_event_over_the_limit_is_not_asked_for_for_ever(clock, network)
             await stream.receive()
     assert isinstance(caught.value.cause, moored.ProtocolViolation)
     assert len(network.dialled) == 2
+
+
+async def test_a_lost_connection_does_not_cut_the_gap_hook_short(clock, clean):
+    told = []
+
+    async def on_gap(gap):
+        told.append(("begin", gap.attempt))
+        await trio.sleep(3)
+        told.append(("end", gap.attempt))
+
+    lines = Lines()
+    async with lines.open(on_gap=on_gap, policy=QUICK) as stream:
+        (await lines.line()).end()
+        await lines.line(2)
+        await trio.sleep(1)
+        lines.lines[1].end()
+        (await lines.line(3)).deliver("three")
+        assert await stream.receive() == "three"
+        await trio.sleep(7)
+    assert told == [("begin", 2), ("end", 2), ("begin", 3), ("end", 3)]

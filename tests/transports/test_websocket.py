@@ -580,3 +580,14 @@ async def test_pongs_for_a_peer_that_does_not_read_are_bounded(websocket, dialle
         while True:
             last = await dialled.peers[0].frame()
     assert last == (PONG, b"099" + b"x" * 120)  # the latest is answered
+
+
+async def test_a_send_that_is_cancelled_before_its_first_byte_does_not_spoil_the_close(
+    websocket, dialled, nursery
+):
+    connection = await websocket()
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await connection.send("never begun")
+    nursery.start_soon(connection.aclose, 1000)
+    assert await dialled.peers[0].frame() == (CLOSE, b"\x03\xe8")

@@ -78,7 +78,7 @@ class Continuity(Generic[M]):
                 continue
             if cursor is not None:
                 self.position = cursor
-                advanced = True
+                advanced = advanced or cursor != ""  # which takes an id back (HTML 9.2.6)
             new.append((message, self.position))
         return advanced
 

@@ -279,7 +279,7 @@ class Machine:
         elif (
             self._advanced
             or (self._progressed and isinstance(cause, PeerClosed) and cause.code is None)
-            or (alive_for >= settings.reset_after > 0)
+            or 0 < alive_for >= settings.reset_after
         ):
             # New ground was covered, or a quiet peer was there for a while, or an SSE answer had
             # something to say and ended in good order.  That is no reason to give up; there still

@@ -14,13 +14,17 @@ __all__ = ["Inbox", "Outbox", "Received"]
 
 M = TypeVar("M")
 
+OVERHEAD = 64
+"""Bytes that a waiting message takes beside its own."""
+
 
 class Inbox(Generic[M]):
     """Received messages, in order, each with the position after it.
 
     One read's messages always go in together, so that none can be lost between the socket and here.
-    While the inbox is full, one more read is made, to see whether the connection still stands; then
-    reading stops.  So it overshoots its bounds by two reads at most.
+    When it becomes full, one more read is made, to see whether the connection still stands; then
+    reading stops.  So it overshoots its bounds by two reads, but for what a connection that cannot
+    be written to any more leaves behind: see :attr:`has_space_left`.
 
     :param size_of: the size of a message.
     :param position: the position before the first message.
@@ -48,6 +52,8 @@ class Inbox(Generic[M]):
         self.blocked: bool = False
         #: The position after the message that was taken last.
         self.position: Any = position
+        #: Whether messages were forgotten that had come after that position.
+        self.forgetful: bool = False
 
     def __len__(self) -> int:
         return len(self._items)
@@ -59,6 +65,14 @@ class Inbox(Generic[M]):
     def full(self) -> bool:
         """Whether reading has to stop."""
         return len(self._items) >= self._max_messages or self._size >= self._max_size
+
+    @property
+    def has_space_left(self) -> bool:
+        """Whether what a dead connection leaves in our own kernel may still be read.
+
+        Twice the bound in bytes, with something for each message: the kernel holds 6 MiB (Linux).
+        """
+        return self._size + OVERHEAD * len(self._items) < 2 * self._max_size
 
     def extend(self, messages: Iterable[tuple[M, Any]]) -> None:
         """Add messages with their positions, and wake the consumers."""
@@ -80,16 +94,18 @@ class Inbox(Generic[M]):
         message, size, self.position = self._items.popleft()
         self._size -= size
         if self.blocked and not self.full:
-            self._make_room()
+            self.release()
         return message
 
     def clear(self) -> None:
         """Forget what is there: our side closed."""
+        self.forgetful = self.forgetful or bool(self._items)
         self._items.clear()
         self._size = 0
-        self._make_room()
+        self.release()
 
-    def _make_room(self) -> None:
+    def release(self) -> None:
+        """Let the reader go on."""
         self.blocked = False
         if self._room is not None:
             self._room.set()

@@ -77,7 +77,7 @@ class Intake(Generic[M]):
             return Heard()
         new: list[tuple[M, Any]] = []
         advanced = False
-        if self._has_cursors and (connection.cursor != "" or self._hooks.identity is not None):
+        if self._has_cursors and (connection.has_cursors or self._hooks.identity is not None):
             try:
                 advanced = call_sync_hook("cursor", self.continuity.admit, batch, new)
             except HookFailed as exc:

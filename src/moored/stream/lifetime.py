@@ -18,7 +18,8 @@ __all__ = ["running"]
 
 M = TypeVar("M")
 
-_ORDINARY = (Exception, BaseExceptionGroup, trio.Cancelled)
+_CLOSING_IN_ORDER = (Exception, BaseExceptionGroup)
+_ORDINARY = (*_CLOSING_IN_ORDER, trio.Cancelled)
 
 
 @asynccontextmanager
@@ -33,14 +34,15 @@ async def running(make: Callable[[], Supervisor[M]]) -> AsyncIterator[Stream[M]]
     nursery_error: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
+            supervisor.nursery = nursery
             nursery.start_soon(supervisor.run, name="reconnect")
             try:
                 yield Stream(supervisor)
             except BaseException as exc:  # noqa: BLE001 - raised below
                 # Held, not raised here: the nursery would put it in a group.
                 body_error = exc
-            if isinstance(body_error, trio.Cancelled):
-                supervisor.hurry()
+            if body_error is not None and not isinstance(body_error, _CLOSING_IN_ORDER):
+                supervisor.hurry()  # cancelled, or interrupted
             else:
                 await supervisor.aclose(1000, reconnecting=body_error is None)
             nursery.cancel_scope.cancel()

@@ -18,7 +18,6 @@ from moored.core.causes import (
     PeerClosed,
     ProtocolViolation,
 )
-from moored.core.continuity import Gap
 from moored.core.transitions import Blocked, Ended, Progressed
 from moored.errors import HookFailed
 from moored.transports.base import Connection, ConnectionEnded
@@ -33,7 +32,7 @@ __all__ = ["Session", "closing"]
 M = TypeVar("M")
 
 WRITE_FAILURE_GRACE = 1.0
-"""Seconds for the reader to find out why writing failed."""
+"""Seconds for the reader to find out why writing failed, and to take in what came before."""
 
 HELD_UP = 0.05
 """Seconds that one turn of Trio's loop takes only when somebody held it up."""
@@ -68,12 +67,9 @@ class Session(Generic[M]):
 
     :param supervisor: whom to tell what happens.
     :param connection: what to read from and write to.
-    :param gap: to report, if there is one before this connection.
     """
 
-    def __init__(
-        self, supervisor: Supervisor[M], connection: Connection[M], gap: Gap | None
-    ) -> None:
+    def __init__(self, supervisor: Supervisor[M], connection: Connection[M]) -> None:
         self._supervisor = supervisor
         self._machine = supervisor.machine
         self._connection = connection
@@ -83,8 +79,7 @@ class Session(Generic[M]):
         self._progress = Timer()
         self._probing = False
         self._replying = False
-        self._gap = gap
-        self._reads = 0
+        self._draining = False  # of what was received before writing failed
 
     async def run(self) -> None:
         """Run the tasks until the attempt is cancelled."""
@@ -102,9 +97,6 @@ class Session(Generic[M]):
                 lambda: self._machine.progress_deadline,
                 name="idle-timeout",
             )
-            if self._gap is not None:
-                # Beside the others: a slow callable must not hide that the connection died.
-                nursery.start_soon(self._report, self._gap, name="on_gap")
 
     def hasten(self) -> None:
         """Deadlines may have come nearer."""
@@ -123,23 +115,17 @@ class Session(Generic[M]):
                 self._supervisor.expire()
                 self.hasten()
 
-    async def _report(self, gap: Gap) -> None:
-        try:
-            await self._supervisor.hooks.report(gap)
-        except HookFailed as exc:
-            self._supervisor.fail(exc)
-
     # ------------------------------------------------------------------ reading
 
     async def _read(self) -> None:
         supervisor, connection, inbox = self._supervisor, self._connection, self._supervisor.inbox
         first = True
-        if inbox.full:
-            self._block()
         try:
+            if inbox.full:  # of what earlier connections brought
+                self._block()
+                await inbox.wait_for_room()
             while True:
                 batch = await connection.receive()
-                self._reads += 1
                 if connection.reply_due:
                     self._reply_soon()
                 happened = supervisor.intake.take_in(connection, batch)
@@ -149,7 +135,10 @@ class Session(Generic[M]):
                     self.hasten()  # the bound on the first message is often the longer one
                 if connection.end_cause is not None:
                     raise ConnectionEnded(connection.end_cause)
-                if inbox.blocked:  # and this was one read more, which shows that the peer lives
+                if self._draining:
+                    if not inbox.has_space_left:
+                        return  # the writer tells the end
+                elif inbox.blocked:  # and this was one read more, to see that the peer lives
                     await inbox.wait_for_room()
                 elif inbox.full:
                     self._block()
@@ -174,19 +163,13 @@ class Session(Generic[M]):
                 await self._connection.send(message)
                 outbox.landed()
         except ConnectionEnded as end:
-            await self._let_the_reader_finish()
-            self._supervisor.handle_if_open(Ended(end.cause))
-
-    async def _let_the_reader_finish(self) -> None:
-        """Wait until the reader has found nothing more for a while.
-
-        What the peer said before it hung up is still to be delivered, however slowly our consumer
-        makes room for it, and its close code says more than a broken pipe.
-        """
-        seen = -1
-        while seen != self._reads or self._supervisor.inbox.blocked:
-            seen = self._reads
+            # The connection is dead.  What the peer said before it hung up is in our own kernel, to
+            # be delivered, and its close code says more than a broken pipe: let the reader find
+            # them, past the bounds of the inbox, in bounded time.
+            self._draining = True
+            self._supervisor.inbox.release()
             await trio.sleep(WRITE_FAILURE_GRACE)
+            self._supervisor.handle_if_open(Ended(end.cause))
 
     def _reply_soon(self) -> None:
         """Answer the peer in a task of its own: reading must not wait until it reads."""

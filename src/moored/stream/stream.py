@@ -62,7 +62,9 @@ class Stream(Generic[M]):
         A later run of yours can go on from here.  The next attempt of this stream resumes further
         on where messages wait in the inbox.
         """
-        return self._inbox.position if self._inbox else self._supervisor.intake.continuity.position
+        if self._inbox or self._inbox.forgetful:
+            return self._inbox.position
+        return self._supervisor.intake.continuity.position
 
     @property
     def stats(self) -> Stats:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import deque
 from typing import Any, Generic, TypeVar
 
 import attrs
@@ -93,6 +94,8 @@ class Supervisor(Generic[M]):
         self.inbox: Inbox[Any] = self.intake.inbox
         self.connections: int = 0
         self.gaps: int = 0
+        self.nursery: trio.Nursery | None = None  # for what outlives a connection
+        self._unreported: deque[Gap] = deque()
         # What the reconnect task does next, and how to reach it.
         self._step: Action = self.machine.start()[0]
         self.session: Session[M] | None = None
@@ -197,8 +200,25 @@ class Supervisor(Generic[M]):
             self.gaps += 1
             if self.hooks.gaps:
                 self.inbox.add_note(gap, self.intake.continuity.position)
-        self.session = Session(self, connection, gap)
+            if self.hooks.on_gap is not None:
+                self._report(gap)
+        self.session = Session(self, connection)
         await self.session.run()
+
+    def _report(self, gap: Gap) -> None:
+        """Tell the ``on_gap`` hook, in a task that neither holds up the connection nor ends with
+        it; one gap after the other."""
+        self._unreported.append(gap)
+        if len(self._unreported) == 1 and self.nursery is not None:
+            self.nursery.start_soon(self._report_gaps, name="on_gap")
+
+    async def _report_gaps(self) -> None:
+        try:
+            while self._unreported:
+                await self.hooks.report(self._unreported[0])
+                self._unreported.popleft()
+        except HookFailed as exc:
+            self.fail(exc)
 
     async def _hang_up(self, connection: Connection[M]) -> None:
         """Close the connection, whatever else is going on, in bounded time."""
@@ -281,24 +301,27 @@ class Supervisor(Generic[M]):
 
         :param reconnecting: whether the outbox may wait for another connection too.
         """
-        if self.state is not State.CLOSED:
-            bound = trio.current_time() + self.policy.close_timeout
-            self.close_deadline = min(self.close_deadline, bound)  # another task may be closing
-            try:
-                if reconnecting or self.state in (State.OPEN, State.HEARTBEATING):
-                    with trio.CancelScope(deadline=self.close_deadline) as self._flushing:
-                        self._flush_no_longer_than_it_can()
-                        await self.outbox.wait_flushed()
-            finally:
-                self._close(code)
-        # Our side closed: what was not consumed is not wanted.
-        self.inbox.clear()
-        self.inbox.wake()
         try:
+            if self.state is not State.CLOSED:
+                bound = trio.current_time() + self.policy.close_timeout
+                self.close_deadline = min(self.close_deadline, bound)  # another task may be closing
+                try:
+                    await self._flush(reconnecting)
+                finally:
+                    self._close(code)
+            self.inbox.clear()
+            self.inbox.wake()
             await self.over.wait()
         except trio.Cancelled:
             self.hurry()
             raise
+
+    async def _flush(self, reconnecting: bool) -> None:
+        self.inbox.clear()  # our side closes: what was not consumed is not wanted, nor in the way
+        if reconnecting or self.state in (State.OPEN, State.HEARTBEATING):
+            with trio.CancelScope(deadline=self.close_deadline) as self._flushing:
+                self._flush_no_longer_than_it_can()
+                await self.outbox.wait_flushed()
 
     def _flush_no_longer_than_it_can(self) -> None:
         """A closing stream does not wait for an attempt that would come too late."""

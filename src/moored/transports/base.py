@@ -71,6 +71,11 @@ class Connection(Generic[M]):
         return None
 
     @property
+    def has_cursors(self) -> bool:
+        """Whether messages may carry positions; where not, none is looked at."""
+        return True
+
+    @property
     def resumed(self) -> bool:
         """Whether the server was asked to continue from the attempt's cursor."""
         return False

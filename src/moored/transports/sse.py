@@ -122,7 +122,8 @@ class SseTransport(Transport[ServerSentEvent]):
         Servers exist that give several events one id, so only the same id *and* the same content is
         a repetition.
         """
-        return (message.id, message.event, message.data) if message.has_id else None
+        own = message.has_id and message.id
+        return (message.id, message.event, message.data) if own else None
 
     async def connect(self, attempt: Attempt) -> SseConnection:
         """Ask, follow redirects, and check that the answer is a stream."""
@@ -269,6 +270,7 @@ class SseConnection(Connection[ServerSentEvent]):
         self._received = False
         self._end: Cause | None = None
         self._failure: HookFailed | None = None
+        self._has_cursors = False
 
     @property
     def end_cause(self) -> Cause | None:
@@ -279,6 +281,11 @@ class SseConnection(Connection[ServerSentEvent]):
     def cursor(self) -> str:
         """The last event id."""
         return self._decoder.last_event_id
+
+    @property
+    def has_cursors(self) -> bool:
+        """Whether any event had an id of its own."""
+        return self._has_cursors
 
     @property
     def resumed(self) -> bool:
@@ -323,6 +330,7 @@ class SseConnection(Connection[ServerSentEvent]):
         if self._request.terminator is not None:
             events = self._up_to_terminator(events)
         self._received = self._received or bool(events)
+        self._has_cursors = self._has_cursors or any(event.has_id for event in events)
         if self._end is not None and not events:
             raise ConnectionEnded(self._end)
         return events

@@ -264,6 +264,7 @@ class WebSocketConnection(Connection[str | bytes]):
                     raise ConnectionEnded(AbnormalClosure(_ABNORMAL))
                 if not data:
                     data, self._pongs = self._pongs, b""
+                await trio.lowlevel.checkpoint_if_cancelled()  # the last one before bytes go out
                 self._cut = True
                 try:
                     await self._stream.send_all(data)
