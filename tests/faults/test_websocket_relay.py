@@ -5,7 +5,7 @@ import random
 import pytest
 import trio
 
-from moored.faults import Cut, open_proxy
+from moored.faults import CloseFrame, Cut, Stall, open_proxy
 
 TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
 
@@ -222,3 +222,49 @@ async def test_a_client_that_leaves_during_the_handshake_drops_the_upstreams(ser
             await came.wait()
             await client.aclose()
             await ended.wait()
+
+
+async def test_early_bytes_of_a_client_that_ends_its_side_reach_the_upstream(serve, dial):
+    """And the proxy goes on, whatever its clients do."""
+    got = []
+    answer = trio.Event()
+
+    async def handler(plain):
+        await answer.wait()
+        await plain.accept_websocket()
+        got.append(await plain.rest())
+
+    upstream = await serve(handler)
+    async with open_proxy(upstream.ws_url) as proxy:
+        client = await dial(proxy.port)
+        early = b"\x81\x82abcd\x09\x0b"
+        await client.send(
+            b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+            + early
+        )
+        await client.stream.send_eof()
+        await trio.sleep(0.05)  # until the proxy has read it, which nothing tells
+        answer.set()
+        with trio.fail_after(5):
+            await proxy.wait_until(lambda: proxy.connections[0].ended is not None)
+    assert got == [(early, "fin")]
+
+
+@pytest.mark.parametrize("fault", [CloseFrame(after_seconds=0.1), Stall(after_seconds=0.1)])
+async def test_a_fault_behind_the_upstreams_end_ends_no_proxy(serve, dial, fault):
+    async def handler(plain):
+        await plain.accept_websocket()
+        await plain.stream.send_eof()
+        await plain.rest()
+
+    upstream = await serve(handler)
+    async with open_proxy(upstream.ws_url, schedule=[fault]) as proxy:
+        client = await dial(proxy.port)
+        assert (await client.upgrade())[0] == 101
+        assert await client.rest() == (b"", "fin")
+        with trio.fail_after(5):
+            await proxy.wait_until(lambda: bool(proxy.injected))
+        await client.say(PING, b"x")
+        other = await dial(proxy.port)
+        assert (await other.upgrade())[0] == 101

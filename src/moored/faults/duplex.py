@@ -42,6 +42,8 @@ class Wires:
     def __init__(self, client: trio.abc.Stream) -> None:
         self.client = client
         self.upstream: trio.abc.Stream | None = None
+        self._client_ended = False
+        self._upstream_ended = False
 
     async def from_client(self) -> bytes:
         """The client's next bytes; ``b""`` at their end.
@@ -54,13 +56,15 @@ class Wires:
             raise ClientLeft from None
 
     async def to_client(self, data: bytes) -> None:
-        """Send to the client.
+        """Send to the client; nothing, once it was told that no more will come.
 
         :raises ClientLeft: when the connection is broken.
         """
+        if self._client_ended:
+            return
         try:
             await self.client.send_all(data)
-        except trio.BrokenResourceError:
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
             raise ClientLeft from None
 
     async def from_upstream(self) -> bytes:
@@ -77,16 +81,22 @@ class Wires:
     async def to_upstream(self, data: bytes | None) -> None:
         """Send to the upstream; one that takes no more may still be answering, so it gets to."""
         assert self.upstream is not None
-        if data:
+        if data and not self._upstream_ended:
             try:
                 await self.upstream.send_all(data)
-            except trio.BrokenResourceError:
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
                 return
 
     async def end_upstream(self) -> bool:
         """Tell the upstream that no more will come; ``False`` if it can be told only by closing."""
         assert self.upstream is not None
+        self._upstream_ended = True
         return await half_close(self.upstream)
+
+    async def end_client(self) -> bool:
+        """The same for the client."""
+        self._client_ended = True
+        return await half_close(self.client)
 
     async def close(self) -> None:
         """Close what is still open, at once."""

@@ -124,8 +124,9 @@ class HttpRelay:
                 if len(self._early) > _MAX_EARLY_BYTES:
                     await trio.sleep_forever()  # until the upstream answers
         # The client will send no more.  Whether it still wants its answer is for the upstream to
-        # judge, so it is told just what we were told.
-        if await self._wires.end_upstream():
+        # judge, so it is told just what we were told: after what the client sent early, which waits
+        # for a WebSocket to take it.
+        if (upgrade and self._early) or await self._wires.end_upstream():
             self._duplex.half_close("client left")
         else:
             self._duplex.end("client left")

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from moored.faults.client_frames import ClientFrames
 from moored.faults.duplex import Duplex, Ending, UpstreamReset
-from moored.faults.endings import half_close
 from moored.faults.message_formats import FrameFormat
 from moored.faults.scanners import FrameScanner
 
@@ -75,7 +74,7 @@ async def relay_websocket(link: Link, from_client: bytes, from_upstream: bytes) 
             raise
         await link.to_client.flush()
         duplex.half_close(outcome("upstream left"))
-        if not await half_close(wires.client):
+        if not await wires.end_client():
             duplex.end("upstream left")
 
     return await duplex.run(client_side, upstream_side)
