@@ -310,3 +310,14 @@ async def test_adding_does_not_wait_for_a_receiver_that_does_not_read(tcp):
     w.proxy.add_toxic(Timeout(timeout=0.05))
     w.client.limit = 3
     assert (await w.client.rest())[1] == "fin"
+
+
+async def test_a_toxic_may_come_while_a_connection_closes(tcp):
+    """It was ended by another, and its client has not closed its side yet."""
+    w = await tcp(LimitData(bytes=1))
+    await w.server.send(b"xy")
+    assert await w.client.rest() == (b"x", "fin")
+    w.proxy.add_toxic(Timeout(), "upstream")
+    assert "timeout_upstream" in w.proxy.toxics
+    w.proxy.remove_toxic("timeout_upstream")
+    assert "timeout_upstream" not in w.proxy.toxics

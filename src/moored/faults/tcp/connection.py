@@ -198,16 +198,18 @@ class Connection:
                     await trio.aclose_forcefully(upstream)
 
     async def _relay(self, upstream: trio.abc.Stream, toxics: Iterable[PlacedToxic]) -> None:
-        async with trio.open_nursery() as self._nursery:
-            self._flows = {
-                "upstream": self._flow("upstream", self.client, upstream),
-                "downstream": self._flow("downstream", upstream, self.client),
-            }
-            for toxic in toxics:
-                self.add(toxic)
-            self._nursery.start_soon(self._flows["upstream"].read, name="client to upstream")
-            await self._flows["downstream"].read()
-        self._flows = {}
+        try:
+            async with trio.open_nursery() as self._nursery:
+                self._flows = {
+                    "upstream": self._flow("upstream", self.client, upstream),
+                    "downstream": self._flow("downstream", upstream, self.client),
+                }
+                for toxic in toxics:
+                    self.add(toxic)
+                self._nursery.start_soon(self._flows["upstream"].read, name="client to upstream")
+                await self._flows["downstream"].read()
+        finally:
+            self._flows = {}  # also when it is ended: toxics may still come while it closes
 
     def _flow(self, direction: Direction, source: trio.abc.Stream, sink: trio.abc.Stream) -> _Flow:
         def start_writing() -> None:
