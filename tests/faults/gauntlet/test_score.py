@@ -301,3 +301,41 @@ def test_the_total(record, final):
     assert (got.lost, got.duplicated, got.disordered) == (1, 1, 0)
     assert total(scores[::2]).ok
     assert not total([]).ok
+
+
+def test_what_nobody_had_sent_cannot_have_been_received(record):
+    honest = record(ran(1, 2, 3, 4, 5))
+    assert score(attrs.evolve(honest, sent_up_to=5)).ok
+    got = score(attrs.evolve(honest, sent_up_to=2))
+    assert (got.ok, got.points, got.verdict) == (False, 0, "printed 3 ids that nobody had sent")
+
+
+def test_dying_of_a_signal_is_no_way_to_give_up(record):
+    run = ran(status=-11)
+    final = record(
+        run,
+        connections=connected(1),
+        injected=(struck(FINAL),),
+        schedule=(FINAL,),
+        expect=GiveUp(),
+    )
+    got = score(final)
+    assert (got.ok, got.points, got.verdict) == (False, 0, "died of signal 11")
+
+
+@pytest.mark.parametrize(
+    ("transports", "verdict"),
+    [
+        (["http"], "never asked for a WebSocket"),
+        (["sse", "http"], "never asked for a WebSocket"),
+        (["", "websocket"], "survived"),
+        (["", ""], "survived"),  # refused before they could ask
+    ],
+)
+def test_a_websocket_trial_takes_a_websocket(record, transports, verdict):
+    connections = tuple(
+        attrs.evolve(each, transport=transport)
+        for each, transport in zip(connected(1, 1.15), transports, strict=False)
+    )
+    got = score(attrs.evolve(record(ran(1, 2, 3, 4, 5), connections), transport="websocket"))
+    assert got.verdict == verdict

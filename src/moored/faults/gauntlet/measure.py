@@ -16,6 +16,7 @@ from moored.faults.record import Injected
 __all__ = [
     "Printed",
     "busiest_second",
+    "never_sent",
     "printed",
     "recovery_time",
     "retry_after_ignored",
@@ -62,6 +63,12 @@ def count(record: TrialRecord, numbers: Sequence[int]) -> Count:
     """Compare what came with what should have; after giving up, with what could have."""
     expected = record.trial.count if record.trial.survivable else max(numbers, default=0)
     return count_numbers(range(1, expected + 1), numbers)
+
+
+def never_sent(record: TrialRecord, numbers: Sequence[int]) -> int:
+    """How many of the feed's numbers were printed that the origin had not sent to anybody."""
+    bound = record.sent_up_to
+    return 0 if bound is None else sum(bound < number <= record.trial.count for number in numbers)
 
 
 def unstruck(record: TrialRecord) -> int:

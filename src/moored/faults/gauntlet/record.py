@@ -19,6 +19,7 @@ class TrialRecord:
     :ivar run: what the client program did.
     :ivar connections: what the proxy accepted.
     :ivar injected: the faults that took effect.
+    :ivar sent_up_to: the highest number that the origin has sent; ``None`` where nobody knows.
     """
 
     trial: Trial
@@ -27,3 +28,4 @@ class TrialRecord:
     connections: tuple[ConnectionRecord, ...] = ()
     injected: tuple[Injected, ...] = ()
     clock: float = 0.0
+    sent_up_to: int | None = None

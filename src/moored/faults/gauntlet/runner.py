@@ -43,6 +43,9 @@ async def run_trial(
                 connections=proxy.connections,
                 injected=proxy.injected,
                 clock=time.time() - trio.current_time(),
+                sent_up_to=max(
+                    ((each.resumed_after or 0) + each.sent for each in server.requests), default=0
+                ),
             )
 
 

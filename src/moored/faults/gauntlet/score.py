@@ -60,14 +60,15 @@ class Score:
 def score(record: TrialRecord) -> Score:
     """Score one trial."""
     output = measure.printed(record)
-    count = measure.count(record, [number for _, number in output.ids])
+    numbers = [number for _, number in output.ids]
+    count = measure.count(record, numbers)
     busiest = measure.busiest_second(record)
     expect = record.trial.expect
     survive = isinstance(expect, Survive)
     judged = Score(
         record=record,
         ok=False,
-        verdict=_failure(record, output.junk, count) or "",
+        verdict=_failure(record, output.junk, numbers, count) or "",
         count=count,
         recovery=measure.recovery_time(record) if survive else None,
         ideal=expect.ideal if isinstance(expect, Survive) and record.trial.schedule else None,
@@ -85,7 +86,9 @@ def score(record: TrialRecord) -> Score:
     return _survived(judged)
 
 
-def _failure(record: TrialRecord, junk: str | None, count: Count) -> str | None:
+def _failure(
+    record: TrialRecord, junk: str | None, numbers: Sequence[int], count: Count
+) -> str | None:
     """Why the trial counts for nothing, if it does."""
     run = record.run
     if run.end != "exit":
@@ -100,7 +103,15 @@ def _failure(record: TrialRecord, junk: str | None, count: Count) -> str | None:
         return f"printed what is no id: {junk[:40]!r}"
     if not record.connections:
         return "never connected"
-    if record.trial.survivable and run.status != 0:
+    if record.transport == "websocket":
+        asked = {each.transport for each in record.connections} - {""}
+        if asked and "websocket" not in asked:
+            return "never asked for a WebSocket"
+    invented = measure.never_sent(record, numbers)
+    if invented:
+        return f"printed {invented} ids that nobody had sent"
+    died = run.status is not None and run.status < 0
+    if died or (record.trial.survivable and run.status != 0):
         return _ending(run.status)
     if not record.trial.survivable and run.status == 0:
         return "exited with 0, as if it had seen the end"
