@@ -313,3 +313,13 @@ def test_what_is_wrong_is_told(make, words):
     with pytest.raises(ScheduleError) as caught:
         make()
     assert words in str(caught.value)
+
+
+async def test_never_answering_lets_go_of_a_client_that_has_left(memory, autojump_clock):
+    """Or sockets would pile up with each client that gives up."""
+    proxy = Proxy("http://f.test", schedule=[NeverAnswer()])
+    client = await memory(proxy)
+    await client.send(GET)
+    await client.stream.send_eof()
+    with trio.fail_after(11):
+        await proxy.wait_until(lambda: proxy.connections[0].ended is not None)

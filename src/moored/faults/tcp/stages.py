@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
+from moored.faults.duplex import HALF_CLOSED_GRACE
 from moored.faults.tcp import toxics
 
 __all__ = ["Data", "End", "Item", "Stage", "item_size", "stage_for"]
@@ -309,8 +310,9 @@ class _HalfOpen(Stage[toxics.HalfOpen]):
 
 class _NeverAnswer(Stage[toxics.NeverAnswer]):
     def feed(self, item: Item, now: float) -> None:
-        if isinstance(item, End) and (item.reset or item.whole):
-            self._leave(now, item._replace(whole=True))
+        if isinstance(item, End):
+            at_once = item.reset or item.whole
+            self._leave(now if at_once else now + HALF_CLOSED_GRACE, item._replace(whole=True))
 
 
 _STAGES: dict[type, Callable[[Any, str, float], Stage[Any]]] = {

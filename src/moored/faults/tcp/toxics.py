@@ -207,9 +207,10 @@ class HalfOpen:
 
 @attrs.frozen(kw_only=True)
 class NeverAnswer:
-    """Silence: what is sent is read and thrown away, and so is an end in order.
+    """Silence: what is sent is read and thrown away.
 
-    A connection on which nothing more can come is closed ten seconds after its last sign of life.
+    The sender's end in order is not answered either; ten seconds after it, the connection is
+    closed.
     """
 
     kind: ClassVar[str] = "never_answer"
