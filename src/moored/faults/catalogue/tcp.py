@@ -255,12 +255,22 @@ class NeverAnswer(TcpFault):
     """The connection is accepted, and never answered.
 
     What the client sees: all that it sends is taken, and nothing ever comes.  The server does not
-    see it; :class:`~moored.faults.Stall` at ``"after_request"`` does the same, and knows the path.
+    see it; :class:`~moored.faults.Stall` at ``"after_request"`` does the same, and can aim at a
+    path.
     """
 
     kind: ClassVar[str] = "never_answer"
     toxic_kind: ClassVar[type[toxics.Toxic]] = toxics.NeverAnswer
     directions: ClassVar[tuple[Towards, ...]] = ("to_server",)
+    rules: ClassVar[tuple[Schema, ...]] = (
+        *TcpFault.rules,
+        {"not": given("path")},
+        {"not": given("attempt")},
+    )
+
+    def _check(self) -> None:
+        super()._check()
+        _check_before_the_request(self)
 
 
 @attrs.frozen(kw_only=True, repr=False)
@@ -280,6 +290,11 @@ class Down(Fault):
 
     def _check(self) -> None:
         check_choice("how", self.how, ("fin", "rst"))
-        for name in ("path", "attempt"):
-            if (value := getattr(self, name)) is not None:
-                raise ScheduleError(name, value, "left out: there is no request yet")
+        _check_before_the_request(self)
+
+
+def _check_before_the_request(fault: Fault) -> None:
+    """What begins before a request is known cannot aim at one."""
+    for name in ("path", "attempt"):
+        if (value := getattr(fault, name)) is not None:
+            raise ScheduleError(name, value, "left out: there is no request yet")
