@@ -17,6 +17,9 @@ from moored.faults.message_formats import FrameFormat, MessageFormat, Unit
 
 __all__ = ["Editing", "Effect", "Output"]
 
+MAX_PIECES = 100_000
+"""No more edits of a message that has become so many pieces: copies of copies of copies."""
+
 _DONE = b"[DONE]"
 _CONTROL_BIT = 0x08
 
@@ -232,6 +235,9 @@ class Editing:
                 if swap is None and not self._is_spent(index):
                     swap = index, fault
                 continue
+            if len(message.pieces) > MAX_PIECES:
+                self.unedited += 1
+                break
             edited = [
                 fault.edit(piece.data, self._form) if piece.original else [piece]
                 for piece in message.pieces

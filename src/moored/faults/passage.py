@@ -22,6 +22,7 @@ Inject: TypeAlias = Callable[[Fault, str, int | None], None]
 Spawn: TypeAlias = Callable[[Callable[[], Awaitable[None]]], None]
 
 _PLAIN = Output(b"")[1:]
+_TOGETHER_BYTES = 256 * 1024
 
 
 class Passage:
@@ -104,14 +105,18 @@ class Passage:
             await self._emit_all(self._editing.flush())
 
     async def _emit_all(self, outputs: Iterable[Output]) -> None:
-        # Sending costs more than editing, so what nothing happens to goes out in one.
+        # Sending costs more than editing, so what nothing happens to goes out together; but not all
+        # at once: edits can make much out of little.
         plain: list[bytes] = []
+        size = 0
         for output in outputs:
-            if output[1:] == _PLAIN:
+            if output[1:] == _PLAIN and size < _TOGETHER_BYTES:
                 plain.append(output.data)
+                size += len(output.data)
                 continue
             await self._emit(Output(b"".join(plain)))
             plain.clear()
+            size = 0
             await self._emit(output)
         await self._emit(Output(b"".join(plain)))
 
