@@ -389,3 +389,24 @@ def test_what_is_wrong_is_told(make, words):
     with pytest.raises(ScheduleError) as caught:
         make()
     assert words in str(caught.value)
+
+
+async def test_who_is_ignored_does_not_hear_of_the_servers_end_either(serve, dial):
+    """A server ends TCP by itself after a while; the docstring says that no end comes."""
+    ignored = trio.Event()
+
+    async def handler(plain):
+        await plain.accept_websocket()
+        await ignored.wait()
+        await plain.aclose()
+
+    upstream = await serve(handler)
+    async with open_proxy(upstream.ws_url, schedule=[IgnoreClose()]) as proxy:
+        client = await dial(proxy.port)
+        await client.upgrade()
+        await client.say(CLOSE, b"\x03\xe8")
+        with trio.fail_after(2):
+            await proxy.wait_until(lambda: bool(proxy.injected))
+        ignored.set()
+        await client.silence(0.2)
+        await client.aclose()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import trio
+
 from moored.faults.client_frames import ClientFrames
 from moored.faults.duplex import Duplex, Ending, UpstreamReset
 from moored.faults.message_formats import FrameFormat
@@ -71,8 +73,11 @@ async def relay_websocket(link: Link, from_client: bytes, from_upstream: bytes) 
                 duplex.refresh()
         except UpstreamReset:
             await link.to_client.flush()
-            raise
+            if not link.to_server.deaf:
+                raise
         await link.to_client.flush()
+        if link.to_server.deaf:
+            await trio.sleep_forever()  # Whose close is ignored hears of no other end, either.
         duplex.half_close(outcome("upstream left"))
         if not await wires.end_client():
             duplex.end("upstream left")
