@@ -6,7 +6,7 @@ It is loaded into every test run of an environment that has Moored, so it import
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -202,6 +202,35 @@ def _remember(request: pytest.FixtureRequest, proxy: Proxy | BlockingProxy, upst
 
     opened = Opened(proxy=proxy, url=proxy.url, upstream=upstream)
     request.node.stash.setdefault(OPENED, []).append(opened)
+
+
+# A marker that nothing reads would let a test pass that has met no fault.
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Fail a test with the marker that asks for no proxy.
+
+    Only where the marker is on the test itself, and is ours by what it holds: one on a module may
+    well have tests beside it that need none, and other plugins may have a marker of that name.
+    """
+    names = getattr(item, "fixturenames", ())
+    if "fault_proxy" in names or "blocking_fault_proxy" in names:
+        return
+    for mark in item.own_markers:
+        if mark.name == "faults" and _is_ours(mark):
+            pytest.fail(
+                "the marker faults does nothing here: the test asks neither for fault_proxy nor "
+                "for blocking_fault_proxy",
+                pytrace=False,
+            )
+
+
+def _is_ours(mark: pytest.Mark) -> bool:
+    kinds = {type(each).__module__.partition(".")[0] for each in mark.args}
+    plain = [each for each in mark.args if isinstance(each, Mapping) and "fault" in each]
+    if mark.args:
+        return "moored" in kinds or len(plain) == len(mark.args)
+    return "rates" in mark.kwargs or "upstream" in mark.kwargs
 
 
 # The report.

@@ -104,3 +104,37 @@ def test_coverage_of_moored_begins_when_a_test_begins():
     code = "import sys, pytest_moored; print([m for m in sys.modules if m.startswith('moored')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_marker_that_nothing_reads_fails_its_test(suite):
+    text = """
+import pytest
+from moored.faults import Refuse
+
+@pytest.mark.faults(Refuse(status=503))
+def test_no_fixture():
+    pass
+
+@pytest.mark.faults({"fault": "refuse", "status": 5})
+def test_only_a_server(blocking_fault_server):
+    pass
+"""
+    result = suite(text)
+    result.assert_outcomes(errors=2)
+    result.stdout.fnmatch_lines(["*the marker faults does nothing here*"])
+
+
+def test_a_marker_of_others_or_of_a_module_fails_nothing(suite):
+    text = """
+import pytest
+
+pytestmark = pytest.mark.faults({"fault": "cut", "after_messages": 1})
+
+@pytest.mark.faults("tectonic", depth=5)
+def test_of_others():
+    pass
+
+def test_beside_those_that_use_it():
+    pass
+"""
+    suite(text).assert_outcomes(passed=2)
