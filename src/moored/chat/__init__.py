@@ -1,0 +1,1 @@
+"""Chat with OpenAI-compatible endpoints: streamed answers that say truly how they ended."""

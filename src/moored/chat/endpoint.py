@@ -1,0 +1,142 @@
+"""Where answers come from: a provider's URL, with everything that is particular to it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal, TypeAlias
+from urllib.parse import urlsplit
+
+import attrs
+
+from moored.core.checks import flag
+
+__all__ = ["ApiKey", "Capabilities", "Endpoint"]
+
+ApiKey: TypeAlias = str | Callable[[], str | Awaitable[str]] | None
+"""The key itself, or a callable, also an async one, that is called before every attempt."""
+
+
+@attrs.frozen
+class Capabilities:
+    """What an endpoint can do beyond a plain streamed answer.
+
+    :param tools: whether it takes ``tools``.
+    :param vision: whether it takes images.
+    :param reasoning: whether it has models that reason.
+    :param structured: whether it takes ``response_format``.
+    :param prefill: how it can be told to go on with an answer that was cut: ``"assistant"`` (a last
+        message of the assistant's is continued, as Anthropic's endpoint does), ``"prefix"`` (the
+        same with ``"prefix": true``, as DeepSeek and Mistral have it), ``"continue_final_message"``
+        (vLLM and SGLang), or ``None`` (default): it cannot.
+    :param resume: whether a broken answer can be asked for again from a cursor: on Chat
+        Completions by ``Last-Event-ID``, on Responses by ``starting_after``.
+    """
+
+    tools: bool = attrs.field(default=True, validator=flag)
+    vision: bool = attrs.field(default=True, validator=flag)
+    reasoning: bool = attrs.field(default=True, validator=flag)
+    structured: bool = attrs.field(default=True, validator=flag)
+    prefill: Literal["assistant", "prefix", "continue_final_message"] | None = attrs.field(
+        default=None,
+        validator=attrs.validators.in_((None, "assistant", "prefix", "continue_final_message")),
+    )
+    resume: bool = attrs.field(default=False, validator=flag)
+
+
+def _base_url(endpoint: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"Endpoint.base_url must be text, not {type(value).__name__}")
+    try:
+        parts = urlsplit(value)
+        sound = parts.scheme in ("http", "https", "ws", "wss") and bool(parts.hostname)
+    except ValueError:
+        sound = False
+    if not sound:  # without the value: a URL may hold a password or a key
+        raise ValueError(
+            "Endpoint.base_url must be an http, https, ws or wss URL with a host, such as "
+            '"https://api.example.com/v1"'
+        )
+
+
+_VISIBLE = re.compile(r"[\x21-\x7e]+\Z")
+
+
+def _api_key(endpoint: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    if value is None or callable(value):
+        return
+    if not isinstance(value, str):
+        raise TypeError("Endpoint.api_key must be text, a callable or None")
+    if not _VISIBLE.match(value):
+        raise ValueError(
+            "Endpoint.api_key must be visible ASCII characters, without spaces and line ends"
+        )
+
+
+@attrs.frozen
+class Endpoint:
+    """One place that answers: a URL, a key, and what is particular to it.
+
+    :param base_url: the URL before ``/chat/completions``, such as ``"https://api.example.com/v1"``.
+    :param api_key: sent as ``Authorization: Bearer``; ``None`` for none.
+    :param name: what errors, statistics and explanations call it; by default the URL's host.
+    :param models: the models that it serves; ``None`` for any.
+    :param transport: ``"sse"`` (default) or ``"websocket"``.
+    :param api: ``"chat"`` (Chat Completions, the default) or ``"responses"``; the latter over SSE.
+    :param headers: more headers for every request.
+    :param end: what proves that an answer is complete: ``"either"`` (default) a finish reason or
+        ``[DONE]``, ``"done"``, ``"finish_reason"``, or ``"both"``.
+    :param malformed: what to do with a chunk that is no JSON object: ``"raise"`` (default) or
+        ``"skip"``, which counts it in :attr:`Answer.malformed_chunks`.
+    :param capabilities: what it can do.
+    :param limits: a :class:`moored.limits.Limiter` for what goes to it.
+    :param prices: what its models cost, see :class:`moored.chat.Prices`; ``None`` for the client's.
+    :param websocket_path: what follows ``base_url`` on a WebSocket.
+    """
+
+    base_url: str = attrs.field(validator=_base_url, repr=False)
+    api_key: ApiKey = attrs.field(default=None, repr=False, validator=_api_key)
+    name: str = attrs.field(
+        default=attrs.Factory(lambda self: _host(self.base_url), takes_self=True),
+        validator=attrs.validators.instance_of(str),
+    )
+    models: tuple[str, ...] | None = attrs.field(
+        default=None, converter=lambda names: None if names is None else tuple(names)
+    )
+    transport: Literal["sse", "websocket"] = attrs.field(
+        default="sse", validator=attrs.validators.in_(("sse", "websocket"))
+    )
+    api: Literal["chat", "responses"] = attrs.field(
+        default="chat", validator=attrs.validators.in_(("chat", "responses"))
+    )
+    headers: Any = attrs.field(default=None, repr=False)
+    end: Literal["either", "done", "finish_reason", "both"] = attrs.field(
+        default="either",
+        validator=attrs.validators.in_(("either", "done", "finish_reason", "both")),
+    )
+    malformed: Literal["raise", "skip"] = attrs.field(
+        default="raise", validator=attrs.validators.in_(("raise", "skip"))
+    )
+    capabilities: Capabilities = attrs.field(
+        factory=Capabilities, validator=attrs.validators.instance_of(Capabilities)
+    )
+    limits: Any = attrs.field(default=None, repr=False)
+    prices: Any = attrs.field(default=None, repr=False)
+    websocket_path: str = "/chat/stream"
+
+    def __attrs_post_init__(self) -> None:
+        if self.api == "responses" and self.transport == "websocket":
+            raise ValueError(
+                'Endpoint.api="responses" needs Endpoint.transport="sse", not "websocket"'
+            )
+
+    def serves(self, model: str) -> bool:
+        """Whether it has ``model``."""
+        return self.models is None or model in self.models
+
+
+def _host(base_url: str) -> str:
+    try:
+        return urlsplit(base_url).netloc.rpartition("@")[2] or "endpoint"
+    except (ValueError, AttributeError, TypeError):
+        return "endpoint"
