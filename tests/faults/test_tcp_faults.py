@@ -1,6 +1,7 @@
 """Faults of TCP in a schedule, as a plain client sees them."""
 
 import math
+import os
 
 import pytest
 import trio
@@ -23,8 +24,10 @@ from moored.faults import (
     Slicer,
     SlowClose,
     Timeout,
+    duplex,
     open_proxy,
 )
+from moored.faults.tcp import shaped, stages
 
 GET = b"GET /feed HTTP/1.1\r\nHost: x\r\n\r\n"
 HEAD = "HTTP/1.1 200 OK\nContent-Length: 10"
@@ -315,11 +318,71 @@ def test_what_is_wrong_is_told(make, words):
     assert words in str(caught.value)
 
 
-async def test_never_answering_lets_go_of_a_client_that_has_left(memory, autojump_clock):
+BLACK_HOLES = [
+    [NeverAnswer()],
+    [HalfOpen()],
+    [HalfOpen(path="/feed")],
+    [Bandwidth(rate=0)],
+    [Bandwidth(rate=0), Bandwidth(rate=0, direction="to_server")],
+    [Timeout()],
+]
+
+
+@pytest.mark.parametrize("schedule", BLACK_HOLES)
+@pytest.mark.parametrize("pace", [1, 0])
+async def test_a_client_that_has_left_is_let_go(
+    memory, into_memory, autojump_clock, schedule, pace
+):
     """Or sockets would pile up with each client that gives up."""
-    proxy = Proxy("http://f.test", schedule=[NeverAnswer()])
+    server = Server(pace=pace)
+    proxy = Proxy("http://f.test", schedule=schedule, connect_upstream=into_memory(server))
     client = await memory(proxy)
-    await client.send(GET)
+    await client.send(GET.replace(b"/feed", b"/feed?follow=1" if pace else b"/feed"))
+    await trio.sleep(3)
     await client.stream.send_eof()
     with trio.fail_after(11):
         await proxy.wait_until(lambda: proxy.connections[0].ended is not None)
+
+
+@pytest.mark.parametrize("schedule", BLACK_HOLES)
+@pytest.mark.parametrize("more", [b"", bytes(1 << 25)])
+async def test_the_same_on_sockets_after_a_reset(http_upstream, dial, schedule, more):
+    async def endless(plain):
+        while True:
+            await plain.send(b"x" * 100_000)
+            await trio.sleep(0.01)
+
+    upstream = await http_upstream("HTTP/1.1 200 OK", b"", endless)
+    async with open_proxy(upstream.url, schedule=schedule) as proxy:
+        client = await dial(proxy.port)
+        await client.send(GET)
+        with trio.move_on_after(0.1):
+            await client.stream.send_all(more)
+        await trio.sleep(0.05)
+        assert proxy.open_connections
+        linger = b"\1\0\0\0\0\0\0\0"
+        client.stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, linger)
+        await client.aclose()
+        with trio.fail_after(1):
+            await proxy.wait_until(lambda: not proxy.open_connections)
+
+
+@pytest.mark.parametrize("schedule", BLACK_HOLES)
+async def test_a_client_that_stays_hears_no_end(http_upstream, dial, schedule, monkeypatch):
+    for module in (duplex, shaped, stages):
+        monkeypatch.setattr(module, "HALF_CLOSED_GRACE", 0.05)
+    answered = trio.Event()
+    upstream = await http_upstream("HTTP/1.1 200 OK", b"01", lambda plain: answered.wait())
+    async with open_proxy(upstream.url, schedule=schedule) as proxy:
+        client = await dial(proxy.port)
+        await client.send(GET)
+        await client.silence(0.1)
+        if schedule != [Timeout()]:  # which ends where the server does
+            answered.set()
+        await client.silence(0.15)
+        assert proxy.open_connections
+        before = len(os.listdir("/proc/self/fd"))
+        await client.aclose()
+        with trio.fail_after(1):
+            await proxy.wait_until(lambda: not proxy.open_connections)
+        assert len(os.listdir("/proc/self/fd")) <= before - 2

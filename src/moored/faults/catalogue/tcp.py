@@ -242,7 +242,8 @@ class HalfOpen(TcpFault):
     """The peer has vanished without a word, as when a cable is pulled.
 
     What the client sees: no byte and no end any more; what it sends fills the buffers of the
-    kernels, and is never read.  When it ends the connection, nothing answers that either.
+    kernels, and is never read.  When it ends the connection, nothing answers that either, and ten
+    seconds later (after a reset at once) the proxy lets go of it.
     """
 
     kind: ClassVar[str] = "half_open"
@@ -254,9 +255,9 @@ class HalfOpen(TcpFault):
 class NeverAnswer(TcpFault):
     """The connection is accepted, and never answered.
 
-    What the client sees: all that it sends is taken, and nothing ever comes.  The server does not
-    see it; :class:`~moored.faults.Stall` at ``"after_request"`` does the same, and can aim at a
-    path.
+    What the client sees: all that it sends is taken, and nothing ever comes.  Ten seconds after it
+    has ended its side, the proxy lets go of it.  The server does not see it;
+    :class:`~moored.faults.Stall` at ``"after_request"`` does the same, and can aim at a path.
     """
 
     kind: ClassVar[str] = "never_answer"

@@ -38,12 +38,16 @@ class Pipe:
     Time is Trio's.  What changes the chain returns at once, with the change done.
 
     :param on_busy: called when the pipe stops being idle: somebody has to take from it then.
+    :param reads_on: whether the sender is read from also where a toxic would leave it unread: for
+        one whose end is noticed only by reading.
 
     :ivar idle: no toxic, and nothing on its way: bytes may as well go around the pipe.
     """
 
-    def __init__(self, on_busy: Callable[[], None]) -> None:
+    def __init__(self, on_busy: Callable[[], None], *, reads_on: bool = False) -> None:
         self.idle: bool = True
+        self._reads_on = reads_on
+        self._abandoned = False
         self._on_busy = on_busy
         self._entries: dict[Hashable, _Entry] = {}
         self._stages: list[Stage[Toxic]] = []
@@ -130,6 +134,26 @@ class Pipe:
         """Whether anything waits here."""
         return bool(self._out) or any(stage.size for stage in self._stages)
 
+    @property
+    def moves(self) -> bool:
+        """Whether anything that waits here comes out in time by itself."""
+        return bool(self._out) or self._due() < math.inf
+
+    @property
+    def stuck(self) -> bool:
+        """Whether what waits here stays until the chain changes: it is in a black hole."""
+        return self.holds and not self.moves
+
+    def read_on(self) -> None:
+        """The sender has ended, and cannot tell any more if it is read: so it is."""
+        self._reads_on = True
+        self._departures.unpark_all()
+
+    def abandon(self) -> None:
+        """Either end has gone: who waits in :meth:`room` has to find out."""
+        self._abandoned = True
+        self._departures.unpark_all()
+
     def feed(self, item: bytes | End, *, wake: bool = True) -> None:
         """Put in what came from the sender; :meth:`room` says when more may be.
 
@@ -149,12 +173,15 @@ class Pipe:
             self._arrivals.unpark_all()
 
     async def room(self) -> None:
-        """Return when the sender may be read from."""
+        """Return when the sender may be read from, or nobody is left to wait for."""
         while not self._has_room():
             await self._departures.park()
 
     def _has_room(self) -> bool:
-        if self._out_size > _OUT_BYTES or not all(stage.reads for stage in self._stages):
+        if self._abandoned:
+            return True
+        reads = self._reads_on or all(stage.reads for stage in self._stages)
+        if self._out_size > _OUT_BYTES or not reads:
             return False
         waiting = sum(stage.size for stage in self._stages)
         return waiting <= max((stage.capacity for stage in self._stages), default=math.inf)

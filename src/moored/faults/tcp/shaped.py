@@ -9,7 +9,9 @@ from typing import Any
 
 import trio
 
+from moored.faults.duplex import HALF_CLOSED_GRACE
 from moored.faults.endings import LINGER, half_close, reset
+from moored.faults.tcp.departure import departure, is_watchable
 from moored.faults.tcp.pipe import Pipe
 from moored.faults.tcp.stages import End
 from moored.faults.tcp.toxics import Direction, Toxic
@@ -38,6 +40,10 @@ class ShapedStream(trio.abc.HalfCloseableStream):
     connection, the client sees that end, receiving gives ``b""`` (after a reset it raises), and
     sending raises :class:`trio.BrokenResourceError`.
 
+    While it has toxics, a client that has gone for good is noticed, whatever they hold back: its
+    reset at once, its end in order when nothing has gone to it for ten seconds any more.  Receiving
+    and sending then raise :class:`trio.BrokenResourceError`, so that whoever serves it lets go.
+
     One task may send while another receives, as on any Trio stream.
 
     :param stream: the one to wrap; this closes it.
@@ -54,26 +60,29 @@ class ShapedStream(trio.abc.HalfCloseableStream):
         self._nursery = nursery
         self._seed = seed
         self._added = 0
+        self._watchable = is_watchable(stream)
         self._pipes: dict[Direction, Pipe] = {
             "downstream": (down := Pipe(self._start_writing)),
-            "upstream": (up := Pipe(self._start_receiving)),
+            "upstream": (up := Pipe(self._start_receiving, reads_on=not self._watchable)),
         }
         self._down = down
         self._up = up
         self._tasks: set[trio.CancelScope] = set()
         # Whether a call is inside the wrapped stream.  It is not cancelled when a toxic comes: a
         # cancel scope for every call would cost more than all else here.
-        self._sending = False
+        self._sending = self._writing = False
         self._receiving = False
-        self._reading = False
-        self._taking = False
+        self._reading = self._taking = False
         self._ready = bytearray()
         self._ready_end: End | None = None
         self._changed = trio.lowlevel.ParkingLot()
         self._over: End | None = None
         self._eof_sent = False
-        self._down_ended = False
-        self._closed = False
+        self._down_ended = self._closed = False
+        self._sent = 0  # how often the client got something
+        self._watched = self._reads_on = False
+        self._watching = trio.CancelScope()
+        self._client_ended = self._graced = False
 
     # The toxics.
 
@@ -89,6 +98,7 @@ class ShapedStream(trio.abc.HalfCloseableStream):
         seed = f"{self._seed}/{direction}/{self._added}"
         if not self._closed:
             self._pipes[direction].add(handle, toxic, seed=seed, toxicity=toxicity)
+            self._start_watching()
         return handle
 
     def update(self, handle: ToxicHandle, toxic: Toxic) -> None:
@@ -127,8 +137,10 @@ class ShapedStream(trio.abc.HalfCloseableStream):
         self._sending = True
         try:
             await self.transport_stream.send_all(data)
+            self._sent += 1
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self._check_open()
+            self._client_gone()
             raise
         finally:
             self._sending = False
@@ -160,7 +172,7 @@ class ShapedStream(trio.abc.HalfCloseableStream):
         if not self._closed and self._over is None:
             self._down.feed(End(reset=True))
             await self._until(lambda: self._down_ended)
-            await reset(self.transport_stream)
+            await self._reset()
 
     def _start_writing(self) -> None:
         self._spawn(self._write)
@@ -169,7 +181,10 @@ class ShapedStream(trio.abc.HalfCloseableStream):
         try:
             while (item := await self._down.take()) is not None:
                 if not isinstance(item, End):
+                    self._writing = True
                     await self.transport_stream.send_all(item.data)
+                    self._writing = False
+                    self._sent += 1
                 elif item.whole or item.reset:
                     await self._end(item)
                     return
@@ -179,7 +194,7 @@ class ShapedStream(trio.abc.HalfCloseableStream):
                     self._changed.unpark_all()
                     return
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            self._fail()
+            self._client_gone(at_once=True)
 
     # Receiving.
 
@@ -197,12 +212,15 @@ class ShapedStream(trio.abc.HalfCloseableStream):
             data = await self.transport_stream.receive_some(max_bytes)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             if self._closed or self._over is None:
+                self._client_gone()
                 raise
             return await self._take_ready(max_bytes)
         finally:
             self._receiving = False
-            if not self._up.idle:  # A toxic came: from here on a task reads.
+            if not self._up.idle or self._reads_on:  # A toxic came: from here on a task reads.
                 self._start_reading()
+        if not data:
+            self._start_grace(ended=True)
         if self._up.idle and self._over is None:
             return data
         self._up.feed(bytes(data) if data else End())
@@ -244,9 +262,12 @@ class ShapedStream(trio.abc.HalfCloseableStream):
             while data := await self.transport_stream.receive_some(_RECEIVE_BYTES):
                 self._up.feed(bytes(data))
                 await self._up.room()
-            self._up.feed(End())
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self._up.feed(End(reset=True))
+            self._client_gone()
+        else:
+            self._up.feed(End())
+            self._start_grace(ended=True)
 
     async def _deliver(self) -> None:
         while (item := await self._up.take()) is not None:
@@ -259,6 +280,56 @@ class ShapedStream(trio.abc.HalfCloseableStream):
             self._ready += item.data
             self._changed.unpark_all()
             await self._until(lambda: len(self._ready) < _READY_BYTES)
+
+    # A client that leaves, read or not.
+
+    def _start_watching(self) -> None:
+        if not self._watched:
+            self._watched = True
+            self._reads_on = not self._watchable
+            if self._watchable:
+                self._spawn(self._watch)
+            elif not self._receiving:
+                self._start_reading()
+            self._start_grace()
+
+    async def _watch(self) -> None:
+        assert isinstance(self.transport_stream, trio.SocketStream)
+        with self._watching:
+            left = await departure(self.transport_stream)
+            if left == "fin":
+                self._up.read_on()
+                self._start_grace(ended=True)
+                left = await departure(self.transport_stream, after_fin=True)
+            if left == "rst":
+                self._client_gone()
+
+    def _start_grace(self, *, ended: bool = False) -> None:
+        self._client_ended |= ended
+        if self._client_ended and self._watched and not self._graced:
+            self._graced = True
+            self._spawn(self._give_grace)
+
+    async def _give_grace(self) -> None:
+        """The client has ended its side: if nothing more goes to it, it has gone."""
+        while True:
+            before = self._sent
+            await trio.sleep(HALF_CLOSED_GRACE)
+            sending = self._sending or self._writing
+            if self._sent == before and not (sending or self._down.moves or self._up.moves):
+                break
+        self._client_gone()
+        await half_close(self.transport_stream)
+
+    def _client_gone(self, *, at_once: bool = False) -> None:
+        """Nothing reaches it any more, and what it said is heard only if no toxic keeps it."""
+        self._over = self._over or End(reset=True, whole=True)
+        if at_once or not self._up.moves:
+            self._ready_end = self._ready_end or self._over
+        self._down_ended = True
+        self._down.abandon()
+        self._up.abandon()
+        self._changed.unpark_all()
 
     # The end.
 
@@ -282,7 +353,7 @@ class ShapedStream(trio.abc.HalfCloseableStream):
         self._down_ended = True
         self._changed.unpark_all()
         if end.reset:
-            await reset(self.transport_stream)
+            await self._reset()
             return
         if not self._sending:
             await half_close(self.transport_stream)
@@ -295,13 +366,12 @@ class ShapedStream(trio.abc.HalfCloseableStream):
         if self._receiving:
             await trio.sleep(LINGER)  # for the client to close its side too
         if self._receiving:
+            self._watching.cancel()
             await trio.aclose_forcefully(self.transport_stream)
 
-    def _fail(self) -> None:
-        self._over = self._over or End(reset=True, whole=True)
-        self._ready_end = self._ready_end or self._over
-        self._down_ended = True
-        self._changed.unpark_all()
+    async def _reset(self) -> None:
+        self._watching.cancel()
+        await reset(self.transport_stream)
 
     async def aclose(self) -> None:
         """Close: what was sent still arrives, as late as the toxics have it, unless cancelled."""
