@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 
 import attrs
 import trio
@@ -28,6 +28,7 @@ class _Entry:
     toxic: Toxic
     toxicity: float
     seed: str
+    on_effect: Callable[[], None] | None = None
     draws: int = 0
     stage: Stage[Toxic] | None = None
 
@@ -60,17 +61,26 @@ class Pipe:
 
     # The chain.
 
-    def add(self, key: Hashable, toxic: Toxic, *, seed: str, toxicity: float = 1.0) -> None:
+    def add(
+        self,
+        key: Hashable,
+        toxic: Toxic,
+        *,
+        seed: str,
+        toxicity: float = 1.0,
+        on_effect: Callable[[], None] | None = None,
+    ) -> None:
         """Put ``toxic`` at the end of the chain.
 
         :param key: names it.
         :param seed: decides all that is random about it, on this connection.
         :param toxicity: the chance that it strikes here.
+        :param on_effect: called once, when it has made a difference to what passes.
         :raises KeyError: when there is one with this key.
         """
         if key in self._entries:
             raise KeyError(key)
-        self._entries[key] = entry = _Entry(toxic, toxicity, seed)
+        self._entries[key] = entry = _Entry(toxic, toxicity, seed, on_effect)
         self._draw(entry)
         self._rebuild()
 
@@ -109,7 +119,7 @@ class Pipe:
         if chance >= entry.toxicity:
             entry.stage = None
         elif entry.stage is None:
-            entry.stage = stage_for(entry.toxic, entry.seed, now)
+            entry.stage = stage_for(entry.toxic, entry.seed, now, entry.on_effect)
         else:
             entry.stage.update(entry.toxic, now)
 
@@ -166,6 +176,26 @@ class Pipe:
         self._pass(Data(item, now) if isinstance(item, bytes) else item, 0, now)
         if wake:
             self.wake()
+
+    @property
+    def length(self) -> int:
+        """How many toxics strike here."""
+        return len(self._stages)
+
+    def take_back(self) -> list[bytes | End]:
+        """What has come through and was not taken: for :meth:`feed_again`."""
+        items = [item if isinstance(item, End) else item.data for item in self._out]
+        self._out.clear()
+        self._out_size = 0
+        self._ended = False
+        return items
+
+    def feed_again(self, items: Iterable[bytes | End], place: int) -> None:
+        """Put in what has come through already, for the toxics from ``place`` on alone."""
+        now = trio.current_time()
+        for item in items:
+            self._pass(item if isinstance(item, End) else Data(item, now), place, now)
+        self.wake()
 
     def wake(self) -> None:
         """Tell who waits in :meth:`ready`, if anything is due before what it waits for."""

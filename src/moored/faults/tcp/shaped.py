@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import trio
 
-from moored.faults.duplex import HALF_CLOSED_GRACE
 from moored.faults.endings import LINGER, half_close, reset
-from moored.faults.tcp.departure import departure, is_watchable
+from moored.faults.tcp.departure import is_watchable
+from moored.faults.tcp.peer_watch import PeerWatch
 from moored.faults.tcp.pipe import Pipe
 from moored.faults.tcp.stages import End
 from moored.faults.tcp.toxics import Direction, Toxic
@@ -60,10 +61,9 @@ class ShapedStream(trio.abc.HalfCloseableStream):
         self._nursery = nursery
         self._seed = seed
         self._added = 0
-        self._watchable = is_watchable(stream)
         self._pipes: dict[Direction, Pipe] = {
             "downstream": (down := Pipe(self._start_writing)),
-            "upstream": (up := Pipe(self._start_receiving, reads_on=not self._watchable)),
+            "upstream": (up := Pipe(self._start_receiving, reads_on=not is_watchable(stream))),
         }
         self._down = down
         self._up = up
@@ -80,26 +80,57 @@ class ShapedStream(trio.abc.HalfCloseableStream):
         self._eof_sent = False
         self._down_ended = self._closed = False
         self._sent = 0  # how often the client got something
-        self._watched = self._reads_on = False
-        self._watching = trio.CancelScope()
-        self._client_ended = self._graced = False
+        self._watch = PeerWatch(
+            stream,
+            self._spawn,
+            activity=self._activity,
+            ended=up.read_on,
+            gone=self._client_gone,
+            silent=self._client_silent,
+            read=self._start_reading,
+        )
 
     # The toxics.
 
     def add(
-        self, toxic: Toxic, direction: Direction = "downstream", *, toxicity: float = 1.0
+        self,
+        toxic: Toxic,
+        direction: Direction = "downstream",
+        *,
+        toxicity: float = 1.0,
+        on_effect: Callable[[], None] | None = None,
     ) -> ToxicHandle:
         """Put ``toxic`` at the end of the chain of ``direction``; it strikes from now on.
 
         :param toxicity: the chance that it strikes on this stream at all; 1 by default.
+        :param on_effect: called once, when it has made a difference to what passes.
         """
         handle = ToxicHandle(direction)
         self._added += 1
         seed = f"{self._seed}/{direction}/{self._added}"
         if not self._closed:
-            self._pipes[direction].add(handle, toxic, seed=seed, toxicity=toxicity)
-            self._start_watching()
+            self._pipes[direction].add(
+                handle, toxic, seed=seed, toxicity=toxicity, on_effect=on_effect
+            )
+            self._watch.start(receiving=self._receiving)
         return handle
+
+    @contextmanager
+    def receive_again(self, data: bytes) -> Iterator[None]:
+        """Let ``data``, received last, come once more: through the toxics added in the block.
+
+        :meth:`add` has to be called there, for ``"upstream"``, and nobody may be receiving.
+        """
+        place, ended = self._up.length, self._ready_end
+        items = [data + self._ready, *self._up.take_back()]
+        yield
+        if self._over is not None or self._closed:
+            return
+        self._ready.clear()
+        self._ready_end = None
+        self._up.feed_again(items if ended is None else [*items, ended], place)
+        if ended is not None:  # and so has the task that delivers
+            self._spawn(self._deliver)
 
     def update(self, handle: ToxicHandle, toxic: Toxic) -> None:
         """Change a toxic.
@@ -217,10 +248,10 @@ class ShapedStream(trio.abc.HalfCloseableStream):
             return await self._take_ready(max_bytes)
         finally:
             self._receiving = False
-            if not self._up.idle or self._reads_on:  # A toxic came: from here on a task reads.
+            if not self._up.idle or self._watch.reads_on:  # A toxic came: now a task reads.
                 self._start_reading()
         if not data:
-            self._start_grace(ended=True)
+            self._watch.half_ended()
         if self._up.idle and self._over is None:
             return data
         self._up.feed(bytes(data) if data else End())
@@ -267,7 +298,7 @@ class ShapedStream(trio.abc.HalfCloseableStream):
             self._client_gone()
         else:
             self._up.feed(End())
-            self._start_grace(ended=True)
+            self._watch.half_ended()
 
     async def _deliver(self) -> None:
         while (item := await self._up.take()) is not None:
@@ -283,43 +314,13 @@ class ShapedStream(trio.abc.HalfCloseableStream):
 
     # A client that leaves, read or not.
 
-    def _start_watching(self) -> None:
-        if not self._watched:
-            self._watched = True
-            self._reads_on = not self._watchable
-            if self._watchable:
-                self._spawn(self._watch)
-            elif not self._receiving:
-                self._start_reading()
-            self._start_grace()
+    def _activity(self) -> tuple[int, bool]:
+        sending = self._sending or self._writing
+        return self._sent, sending or self._down.moves or self._up.moves
 
-    async def _watch(self) -> None:
-        assert isinstance(self.transport_stream, trio.SocketStream)
-        with self._watching:
-            left = await departure(self.transport_stream)
-            if left == "fin":
-                self._up.read_on()
-                self._start_grace(ended=True)
-                left = await departure(self.transport_stream, after_fin=True)
-            if left == "rst":
-                self._client_gone()
-
-    def _start_grace(self, *, ended: bool = False) -> None:
-        self._client_ended |= ended
-        if self._client_ended and self._watched and not self._graced:
-            self._graced = True
-            self._spawn(self._give_grace)
-
-    async def _give_grace(self) -> None:
-        """The client has ended its side: if nothing more goes to it, it has gone."""
-        while True:
-            before = self._sent
-            await trio.sleep(HALF_CLOSED_GRACE)
-            sending = self._sending or self._writing
-            if self._sent == before and not (sending or self._down.moves or self._up.moves):
-                break
+    def _client_silent(self) -> None:
         self._client_gone()
-        await half_close(self.transport_stream)
+        self._spawn(partial(half_close, self.transport_stream))
 
     def _client_gone(self, *, at_once: bool = False) -> None:
         """Nothing reaches it any more, and what it said is heard only if no toxic keeps it."""
@@ -366,11 +367,11 @@ class ShapedStream(trio.abc.HalfCloseableStream):
         if self._receiving:
             await trio.sleep(LINGER)  # for the client to close its side too
         if self._receiving:
-            self._watching.cancel()
+            self._watch.stop()
             await trio.aclose_forcefully(self.transport_stream)
 
     async def _reset(self) -> None:
-        self._watching.cancel()
+        self._watch.stop()
         await reset(self.transport_stream)
 
     async def aclose(self) -> None:
