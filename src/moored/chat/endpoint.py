@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
@@ -73,6 +73,19 @@ def _api_key(endpoint: Any, field: attrs.Attribute[Any], value: Any) -> None:
         )
 
 
+def _host_of(endpoint: Endpoint) -> str:
+    try:
+        return urlsplit(endpoint.base_url).netloc.rpartition("@")[2] or "endpoint"
+    except (ValueError, AttributeError, TypeError):
+        return "endpoint"  # the validator of base_url says what is wrong
+
+
+def _names(value: Iterable[str] | None) -> tuple[str, ...] | None:
+    if isinstance(value, str):
+        raise TypeError(f"Endpoint.models must be a sequence of names, not {value!r}")
+    return None if value is None else tuple(value)
+
+
 @attrs.frozen
 class Endpoint:
     """One place that answers: a URL, a key, and what is particular to it.
@@ -97,12 +110,10 @@ class Endpoint:
     base_url: str = attrs.field(validator=_base_url, repr=False)
     api_key: ApiKey = attrs.field(default=None, repr=False, validator=_api_key)
     name: str = attrs.field(
-        default=attrs.Factory(lambda self: _host(self.base_url), takes_self=True),
+        default=attrs.Factory(_host_of, takes_self=True),
         validator=attrs.validators.instance_of(str),
     )
-    models: tuple[str, ...] | None = attrs.field(
-        default=None, converter=lambda names: None if names is None else tuple(names)
-    )
+    models: tuple[str, ...] | None = attrs.field(default=None, converter=_names)
     transport: Literal["sse", "websocket"] = attrs.field(
         default="sse", validator=attrs.validators.in_(("sse", "websocket"))
     )
@@ -133,10 +144,3 @@ class Endpoint:
     def serves(self, model: str) -> bool:
         """Whether it has ``model``."""
         return self.models is None or model in self.models
-
-
-def _host(base_url: str) -> str:
-    try:
-        return urlsplit(base_url).netloc.rpartition("@")[2] or "endpoint"
-    except (ValueError, AttributeError, TypeError):
-        return "endpoint"
