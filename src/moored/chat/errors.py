@@ -2,10 +2,169 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+from moored.core.causes import Cause, HandshakeRejected
 from moored.errors import MooredError
 
-__all__ = ["ChatError"]
+if TYPE_CHECKING:
+    from .answer import Answer
+
+__all__ = [
+    "AnswerRestarted",
+    "ChatError",
+    "ConnectTimeout",
+    "ConnectionFailed",
+    "FirstTokenTimeout",
+    "LivenessTimeout",
+    "MalformedChunk",
+    "ProgressTimeout",
+    "ProviderStreamError",
+    "ReplyError",
+    "RequestRejected",
+    "StreamTruncated",
+    "TimeoutExceeded",
+    "TotalTimeout",
+]
 
 
 class ChatError(MooredError):
     """Base of all errors of :mod:`moored.chat`."""
+
+
+class ReplyError(ChatError):
+    """A reply failed.
+
+    :ivar answer: what had come of it, which may be nothing.
+    :ivar earlier: the errors of the attempts before the last, oldest first.
+    :ivar not_recovered: why the way to recover that was asked for could not be taken; ``""`` where
+        none was, or where the attempts were used up.
+    """
+
+    def __init__(self, message: str, answer: Answer) -> None:
+        super().__init__(message)
+        self.answer = answer
+        self.earlier: tuple[ReplyError, ...] = ()
+        self.not_recovered = ""
+
+    def __str__(self) -> str:
+        words = str(self.args[0])
+        if self.not_recovered:
+            words += f" (not recovered: {self.not_recovered})"
+        if self.earlier:
+            words += f" (after {len(self.earlier) + 1} attempts)"
+        return words
+
+
+class ConnectionFailed(ReplyError):
+    """There was no connection to the endpoint.
+
+    :ivar cause: why.
+    """
+
+    def __init__(self, message: str, answer: Answer, cause: Cause) -> None:
+        super().__init__(message, answer)
+        self.cause = cause
+
+
+class RequestRejected(ReplyError):
+    """The endpoint answered with a status that is not the answer.
+
+    :ivar status: the HTTP status.
+    :ivar headers: the answer's headers, pairs of name in lower case and value.
+    :ivar body: up to 64 KiB of the answer's body.
+    :ivar retry_after: the delay that the endpoint asked for, in seconds, or ``None``.
+    """
+
+    def __init__(self, answer: Answer, cause: HandshakeRejected, words: str = "") -> None:
+        super().__init__(f"{cause}: {words}" if words else str(cause), answer)
+        self.cause: HandshakeRejected = cause
+        self.status = cause.status
+        self.headers = cause.headers
+        self.body = cause.body
+        self.retry_after = cause.retry_after
+
+
+class StreamTruncated(ReplyError):
+    """The stream ended, and nothing proves that the answer is complete.
+
+    :ivar cause: how it ended.
+    """
+
+    def __init__(self, message: str, answer: Answer, cause: Cause) -> None:
+        super().__init__(message, answer)
+        self.cause = cause
+
+
+class ProviderStreamError(ReplyError):
+    """The provider reported an error inside of the stream, after status 200.
+
+    :ivar body: what it sent: the value of ``error`` where there is one, else the whole of it; text
+        where it was no JSON.
+    :ivar code: its ``code``, or ``None``.
+    :ivar type: its ``type``, or ``None``.
+    """
+
+    def __init__(self, body: Any, answer: Answer) -> None:
+        fields = body if isinstance(body, dict) else {}
+        self.body = body
+        self.code: str | int | None = _plain(fields.get("code"))
+        self.type: str | int | None = _plain(fields.get("type"))
+        message = fields.get("message")
+        words = message if isinstance(message, str) else str(body)
+        which = self.type or self.code
+        start = "the provider reported an error inside the stream"
+        super().__init__(f"{start}{f' ({which})' if which else ''}: {words[:500]}", answer)
+
+
+class MalformedChunk(ReplyError):
+    """A chunk of the stream was no JSON object, and ``Endpoint.malformed`` says ``"raise"``.
+
+    :ivar chunk: its first 200 characters.
+    """
+
+    def __init__(self, chunk: str, answer: Answer) -> None:
+        super().__init__(f"a chunk is not a JSON object: {chunk[:80]!r}", answer)
+        self.chunk = chunk[:200]
+
+
+class TimeoutExceeded(ReplyError):
+    """One of the clocks ran out.  Each has a subclass of its own.
+
+    :ivar seconds: the bound that passed.
+    """
+
+    def __init__(self, message: str, answer: Answer, seconds: float) -> None:
+        super().__init__(message, answer)
+        self.seconds = seconds
+
+
+class ConnectTimeout(TimeoutExceeded):
+    """No connection within ``Settings.connect_timeout``."""
+
+
+class FirstTokenTimeout(TimeoutExceeded):
+    """No content within ``Settings.first_token_timeout``, however alive the connection is."""
+
+
+class LivenessTimeout(TimeoutExceeded):
+    """Not a single byte within ``Settings.liveness_timeout``."""
+
+
+class ProgressTimeout(TimeoutExceeded):
+    """No further content within ``Settings.progress_timeout``, however alive the connection is."""
+
+
+class TotalTimeout(TimeoutExceeded):
+    """The reply was not complete within ``Settings.total_timeout``."""
+
+
+class AnswerRestarted(ReplyError):
+    """:meth:`Reply.text` cannot say that text it gave has to be discarded.
+
+    Iterate over the reply itself, and look for :class:`Restarted`.
+    """
+
+
+def _plain(value: Any) -> str | int | None:
+    return value if isinstance(value, str | int) and not isinstance(value, bool) else None

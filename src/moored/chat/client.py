@@ -1,0 +1,165 @@
+"""The client: what an application makes once, and asks as often as it likes."""
+
+from __future__ import annotations
+
+import random
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import TracebackType
+from typing import Any, Literal
+
+import attrs
+import trio
+
+from moored.errors import StreamClosed
+from moored.stream.lifetime import background
+from moored.transports.dialing import Dial
+
+from .answer import Answer
+from .endpoint import ApiKey, Endpoint
+from .exchange import Exchange
+from .opening import Network
+from .reply import Reply
+from .request import Message, Request
+from .settings import OnInterrupt, Settings
+
+__all__ = ["Client"]
+
+
+class Client:
+    """Asks OpenAI-compatible endpoints, and streams what they answer.
+
+    Use it as ``async with Client(...) as client``.  One client serves any number of replies at
+    once; every request has a connection of its own.
+
+    :param base_url: the URL before ``/chat/completions``.
+    :param api_key: sent as ``Authorization: Bearer``; text, or a callable, also an async one, that
+        is called before every attempt.
+    :param transport: ``"sse"`` (default) or ``"websocket"``.
+    :param settings: clocks and recovery.
+    :param on_interrupt: short for the setting of that name.
+    :param ssl_context: for ``https`` and ``wss``; by default one with the system's certificate
+        authorities, shared by all connections.
+    :param dial: opens the byte streams, ``(host, port) -> trio.abc.Stream``.  By default TCP.
+    :param rng: where all randomness comes from.
+    :param wall_clock: seconds since the epoch, which ``Retry-After`` dates are compared with.
+    :param endpoint_options: more fields of the :class:`Endpoint`, such as ``end`` or
+        ``capabilities``.
+    :raises TypeError: when an argument is of a type that makes no sense.
+    :raises ValueError: when one is out of bounds.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        api_key: ApiKey = None,
+        *,
+        transport: Literal["sse", "websocket"] = "sse",
+        settings: Settings | None = None,
+        on_interrupt: OnInterrupt | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        dial: Dial | None = None,
+        rng: random.Random | None = None,
+        wall_clock: Callable[[], float] = time.time,
+        **endpoint_options: Any,
+    ) -> None:
+        if base_url is None:
+            raise TypeError("base_url must be given")
+        unknown = set(endpoint_options) - set(attrs.fields_dict(Endpoint))
+        if unknown:
+            raise TypeError(f"Client has no parameter {sorted(unknown)[0]!r}, nor has Endpoint")
+        self._endpoint = Endpoint(base_url, api_key, transport=transport, **endpoint_options)
+        self._settings = _settings(settings, on_interrupt)
+        self._network = Network(ssl_context, dial, rng or random.Random(), wall_clock)
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<moored.chat.Client of {self._endpoint.name}>"
+
+    async def __aenter__(self) -> Client:
+        await trio.lowlevel.checkpoint()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Take no more requests.  Replies that are under way end with their own blocks."""
+        self._closed = True
+        await trio.lowlevel.checkpoint()
+
+    def stream(
+        self,
+        *,
+        model: str,
+        messages: Iterable[Mapping[str, Any] | Message],
+        settings: Settings | None = None,
+        on_interrupt: OnInterrupt | None = None,
+        **fields: Any,
+    ) -> AbstractAsyncContextManager[Reply]:
+        """Ask, and stream the answer while the ``async with`` body runs.
+
+        Leaving the body early hangs up, so that the provider stops generating.
+
+        :param model: the model.
+        :param messages: the conversation so far: dicts as the API has them, or :class:`Message`.
+        :param settings: instead of the client's.
+        :param on_interrupt: instead of the settings'.
+        :param fields: everything else goes into the request's body as it is: ``temperature``,
+            ``tools``, ``n``, ``max_completion_tokens``, ...  ``None`` leaves a field out.
+        :raises TypeError: when an argument is of a type that makes no sense.
+        :raises ValueError: when one is out of bounds.
+        """
+        request = Request.of(model, messages, fields)
+        settings = _settings(settings or self._settings, on_interrupt)
+        return self._stream(request, settings)
+
+    async def complete(
+        self,
+        *,
+        model: str,
+        messages: Iterable[Mapping[str, Any] | Message],
+        settings: Settings | None = None,
+        on_interrupt: OnInterrupt | None = None,
+        **fields: Any,
+    ) -> Answer:
+        """Ask, and return the whole answer.  It is streamed all the same, under the same clocks.
+
+        :raises ReplyError: when it cannot be completed.
+        """
+        async with self.stream(
+            model=model,
+            messages=messages,
+            settings=settings,
+            on_interrupt=on_interrupt,
+            **fields,
+        ) as reply:
+            await reply.complete()
+        return reply.answer
+
+    @asynccontextmanager
+    async def _stream(self, request: Request, settings: Settings) -> AsyncIterator[Reply]:
+        if self._closed:
+            raise StreamClosed("the client is closed")
+        exchange = Exchange(request, self._endpoint, settings, self._network)
+
+        async def close(_body_error: BaseException | None) -> None:
+            pass  # the tasks are cancelled, and hang up
+
+        async with background(exchange.start, close, of="the reply"):
+            yield Reply(exchange)
+
+
+def _settings(settings: Settings | None, on_interrupt: OnInterrupt | None) -> Settings:
+    if settings is None:
+        settings = Settings()
+    elif not isinstance(settings, Settings):
+        raise TypeError(f"settings must be a chat.Settings, not {type(settings).__name__}")
+    return settings if on_interrupt is None else attrs.evolve(settings, on_interrupt=on_interrupt)
