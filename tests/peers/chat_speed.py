@@ -3,10 +3,10 @@
     python tests/peers/chat_speed.py [--chunks 5000] [--rounds 7]
 
 A server in a process of its own streams the same OpenAI-shaped chunks to every client.  The
-clients take turns in one process, on Trio.  What is counted is the CPU time of that process between
-two answers, one of many chunks and one of few, so that connecting and setting up cost nothing.  Once
-the server sends many chunks in one write, and once each in a write of its own, with a pause: then
-every chunk costs a wake-up of the loop too.
+clients take turns in one process, on Trio.  What is counted is the difference in CPU time between
+an answer of many chunks and one of few, so that connecting and setting up cost nothing.  Once the
+server sends 16 chunks in one write, and once each in a write of its own, with a pause: then every
+chunk costs a wake-up of the loop too.
 
 Needs ``pip install -e '.[peers]'``.
 """

@@ -10,7 +10,7 @@ import attrs
 from .usage import Usage
 
 if TYPE_CHECKING:
-    from .prices import Cost
+    from .cost import Cost
 
 __all__ = ["Answer", "Choice", "ToolCall"]
 

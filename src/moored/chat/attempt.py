@@ -160,6 +160,8 @@ class Attempt:
     :param choices: how many answers are asked for.
     :param clocks: the reply's.
     :param emit: takes the events, and waits while the consumer is far behind.
+    :param ended: told how the attempt ended, before the connection is closed: a peer that answers
+        no close frame must not hold up the consumer.
     :param replays: what came before, where the answer may be resumed by event ids.
     """
 
@@ -173,6 +175,7 @@ class Attempt:
         choices: int,
         clocks: Clocks,
         emit: Emit,
+        ended: Callable[[ReplyError | None], object],
         replays: Replays | None = None,
     ) -> None:
         self._endpoint = endpoint
@@ -182,6 +185,7 @@ class Attempt:
         self._choices = choices
         self._clocks = clocks
         self._emit = emit
+        self._ended = ended
         self._replays = replays
         self._stream: Stream[Any] | None = None
 
@@ -209,10 +213,9 @@ class Attempt:
 
         :raises ReplyError: when it is not.
         """
-        answer = self._reader.answer
-        cause: Cause = Completed("the answer ended")
+        error: ReplyError | None = None
         with trio.CancelScope() as scope:
-            self._clocks.start(scope, answer)
+            self._clocks.start(scope, self._reader.answer)
             try:
                 opened = open_answer(
                     self._endpoint,
@@ -225,17 +228,37 @@ class Attempt:
                 async with opened as self._stream:
                     stream = self._stream
                     self._clocks.connecting(lambda: stream.state is State.CONNECTING)
-                    cause = await self._read(stream)
+                    error = await self._outcome(stream)
+                    self._ended(error)
             finally:
                 self._clocks.stop()
+        if scope.cancelled_caught:
+            error = self._expiry()
+        if error is not None:
+            raise error
+
+    async def _outcome(self, stream: Stream[Any]) -> ReplyError | None:
+        """Read to the end; say how it was."""
+        answer = self._reader.answer
+        try:
+            cause = await self._read(stream)
+        except ReplyError as exc:
+            return exc
+        except trio.Cancelled:
+            if self._clocks.expired is not None:
+                self._ended(self._expiry())
+            raise
         if answer.proves_complete(self._endpoint.end, self._choices):
-            return  # whatever the transport did after that
-        if scope.cancelled_caught and self._clocks.expired is not None:
-            raise self._clocks.expired
+            return None  # whatever the transport did after that
         if answer.done:
             words = "[DONE] came, and no finish reason before it"
-            raise StreamTruncated(words, answer, cause)
-        raise error_of(cause, answer, self._settings)
+            return StreamTruncated(words, answer, cause)
+        return error_of(cause, answer, self._settings)
+
+    def _expiry(self) -> ReplyError | None:
+        """What it means that a clock ran out."""
+        complete = self._reader.answer.proves_complete(self._endpoint.end, self._choices)
+        return None if complete else self._clocks.expired
 
     async def _read(self, stream: Stream[Any]) -> Cause:
         """Read until there is nothing more to read; return why."""

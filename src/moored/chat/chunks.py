@@ -122,7 +122,7 @@ class ChunkReader:
             other = {k: v for k, v in delta.items() if k not in _KNOWN and v is not None}
         else:
             other = {}
-        if len(body) > 3:
+        if len(body) != 3 or "finish_reason" not in body:
             for name, value in body.items():
                 if name not in _KNOWN_OF_CHOICE and value is not None:
                     other[name] = value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from typing import Literal, TypeAlias
 
@@ -55,6 +54,8 @@ class Exchange:
         self._consumers = trio.lowlevel.ParkingLot()
         self._room = trio.Event()
         self._over = False
+        self._way: Way | None = None
+        self._scope = trio.CancelScope()
         self._clocks = Clocks(settings)
         self._replays = Replays() if endpoint.capabilities.resume else None
         self._reader = self._new_reader()
@@ -95,42 +96,58 @@ class Exchange:
         """Start them."""
         nursery.start_soon(self._clocks.watch, name="chat clocks")
         nursery.start_soon(self._run, name="chat reply")
+        if self.settings.total_timeout is not None:
+            nursery.start_soon(
+                self._watch_total, self.settings.total_timeout, name="chat total timeout"
+            )
 
     async def _run(self) -> None:
-        total = self.settings.total_timeout
         try:
-            with trio.move_on_after(math.inf if total is None else total) as scope:
+            with self._scope:
                 await self._attempts()
-            if scope.cancelled_caught:
-                assert total is not None
-                words = f"the reply was not complete within {total:g} s"
-                self._fail(TotalTimeout(words, self.answer, total))
-        except ReplyError as exc:
-            self._fail(exc)
         except MooredError as exc:  # a callable of the user's raised
-            self.error = exc
+            self._finish(exc)
         finally:
-            self._over = True
-            self._consumers.unpark_all()
+            self._finish(None)
 
-    def _fail(self, error: ReplyError) -> None:
-        error.earlier = tuple(each for each in self.failures if each is not error)
+    async def _watch_total(self, seconds: float) -> None:
+        await trio.sleep(seconds)
+        words = f"the reply was not complete within {seconds:g} s"
+        self._finish(TotalTimeout(words, self.answer, seconds))
+        self._scope.cancel()
+
+    def _finish(self, error: MooredError | None) -> None:
+        """Tell the consumer how it ended.  The first to say so counts."""
+        if self._over:
+            return
+        if isinstance(error, ReplyError):
+            error.earlier = tuple(each for each in self.failures if each is not error)
         self.error = error
+        self._over = True
+        self._consumers.unpark_all()
 
     async def _attempts(self) -> None:
-        way: Way = "again"
-        while True:
+        way: Way | None = "again"
+        while way is not None:
             self.attempts += 1
             try:
                 await self._attempt(way)
                 return
             except ReplyError as exc:
-                self.failures.append(exc)
-                way = self._way_after(exc)
-                await trio.sleep(
-                    backoff(exc, len(self.failures), self.settings.reconnect, self._network.rng)
-                )
-                await self._prepare(way, exc)
+                way, error = self._way, exc
+            if way is not None:
+                reconnect, rng = self.settings.reconnect, self._network.rng
+                await trio.sleep(backoff(error, len(self.failures), reconnect, rng))
+                await self._prepare(way, error)
+
+    def _attempt_ended(self, error: ReplyError | None) -> None:
+        """Decide how to go on, and tell the consumer if there is no way."""
+        self._way = None
+        if error is not None:
+            self.failures.append(error)
+            self._way = self._way_after(error)
+        if self._way is None:
+            self._finish(error)
 
     async def _attempt(self, way: Way) -> None:
         endpoint = self.endpoint
@@ -142,6 +159,7 @@ class Exchange:
             choices=self.request.choices,
             clocks=self._clocks,
             emit=self._emit,
+            ended=self._attempt_ended,
             replays=self._replays,
         )
         prefill = self.answer.text if way == "continue" else ""
@@ -157,25 +175,19 @@ class Exchange:
 
     # ------------------------------------------------------------------ recovery
 
-    def _way_after(self, error: ReplyError) -> Way:
-        """How to go on after ``error``.
-
-        :raises ReplyError: that error, where there is no way.
-        """
+    def _way_after(self, error: ReplyError) -> Way | None:
+        """How to go on after ``error``; ``None`` where there is no way."""
         attempts = self.settings.reconnect.attempts
         if not may_retry(error) or (attempts is not None and len(self.failures) >= attempts):
-            raise error
+            return None
         if not self.answer.begun and self._cursor is None:
-            if isinstance(error, StreamTruncated) and not self.settings.reconnect_before_content:
-                raise error
-            return "again"
+            broken = isinstance(error, StreamTruncated)
+            return "again" if self.settings.reconnect_before_content or not broken else None
         wanted = self.settings.on_interrupt
         if wanted == "raise":
-            raise error
+            return None
         error.not_recovered = self._why_not(wanted)
-        if error.not_recovered:
-            raise error
-        return wanted
+        return None if error.not_recovered else wanted
 
     def _why_not(self, wanted: str) -> str:
         """Why the answer cannot be recovered as wanted; ``""`` where it can."""

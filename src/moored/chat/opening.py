@@ -24,6 +24,13 @@ from .settings import Settings
 
 __all__ = ["Network", "open_answer"]
 
+CLOSE_TIMEOUT = 1.0
+"""Seconds for hanging up: by then the consumer has been told how the answer ended."""
+
+_KEPT_BY_THE_REPLY = 1e9
+"""Seconds; in effect no bound.  With none at all, the stream would hold an answer's head to
+``connect_timeout``, and some servers send it together with the first token."""
+
 _ONE_ATTEMPT = Reconnect(attempts=0)
 """The reply itself decides about another attempt: it knows what was content."""
 
@@ -102,9 +109,10 @@ def _policy(endpoint: Endpoint, settings: Settings) -> Policy:
         heartbeat = Heartbeat(interval=liveness / 2, timeout=liveness / 2)
     return Policy(
         connect_timeout=settings.connect_timeout,
+        close_timeout=CLOSE_TIMEOUT,
         heartbeat=heartbeat,
         idle_timeout=None,
-        first_message_timeout=None,
+        first_message_timeout=_KEPT_BY_THE_REPLY,
         reconnect=_ONE_ATTEMPT,
         max_message_bytes=settings.max_chunk_bytes,
     )
