@@ -175,7 +175,7 @@ class Attempt:
         choices: int,
         clocks: Clocks,
         emit: Emit,
-        ended: Callable[[ReplyError | None], object],
+        ended: Callable[[Attempt, ReplyError | None], object],
         replays: Replays | None = None,
     ) -> None:
         self._endpoint = endpoint
@@ -229,7 +229,7 @@ class Attempt:
                     stream = self._stream
                     self._clocks.connecting(lambda: stream.state is State.CONNECTING)
                     error = await self._outcome(stream)
-                    self._ended(error)
+                    self._ended(self, error)
             finally:
                 self._clocks.stop()
         if scope.cancelled_caught:
@@ -246,7 +246,7 @@ class Attempt:
             return exc
         except trio.Cancelled:
             if self._clocks.expired is not None:
-                self._ended(self._expiry())
+                self._ended(self, self._expiry())
             raise
         if answer.proves_complete(self._endpoint.end, self._choices):
             return None  # whatever the transport did after that

@@ -57,7 +57,8 @@ class Exchange:
         self._way: Way | None = None
         self._scope = trio.CancelScope()
         self._clocks = Clocks(settings)
-        self._replays = Replays() if endpoint.capabilities.resume else None
+        by_event_ids = endpoint.capabilities.resume and endpoint.api == "chat"
+        self._replays = Replays() if by_event_ids else None
         self._reader = self._new_reader()
         self._cursor: str | int | None = None
 
@@ -140,8 +141,10 @@ class Exchange:
                 await trio.sleep(backoff(error, len(self.failures), reconnect, rng))
                 await self._prepare(way, error)
 
-    def _attempt_ended(self, error: ReplyError | None) -> None:
+    def _attempt_ended(self, attempt: Attempt, error: ReplyError | None) -> None:
         """Decide how to go on, and tell the consumer if there is no way."""
+        self.response_headers = attempt.response_headers or self.response_headers
+        self._cursor = self._cursor if attempt.cursor is None else attempt.cursor
         self._way = None
         if error is not None:
             self.failures.append(error)
@@ -163,15 +166,11 @@ class Exchange:
             replays=self._replays,
         )
         prefill = self.answer.text if way == "continue" else ""
-        try:
-            await attempt.run(
-                self.request.body(endpoint, prefill=prefill),
-                cursor=self._cursor if way == "resume" else None,
-                response_id=self.answer.id,
-            )
-        finally:
-            self.response_headers = attempt.response_headers or self.response_headers
-            self._cursor = attempt.cursor or self._cursor
+        await attempt.run(
+            self.request.body(endpoint, prefill=prefill),
+            cursor=self._cursor if way == "resume" else None,
+            response_id=self.answer.id,
+        )
 
     # ------------------------------------------------------------------ recovery
 
