@@ -2,6 +2,7 @@
 
 from .concurrency import AdaptiveConcurrency, ConcurrencySlot
 from .errors import CostTooLarge, LimiterUnavailable
+from .headers import Quota, RateLimitHeaders, parse_headers
 from .limiter import Limiter, Reservation
 from .rate import Rate
 from .statistics import LimiterStatistics
@@ -13,6 +14,9 @@ __all__ = [
     "Limiter",
     "LimiterStatistics",
     "LimiterUnavailable",
+    "Quota",
     "Rate",
+    "RateLimitHeaders",
     "Reservation",
+    "parse_headers",
 ]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 
 import attrs
@@ -12,6 +13,8 @@ import trio
 from .concurrency import AdaptiveConcurrency, ConcurrencySlot
 from .costs import checked_costs, checked_rates, checked_seconds, settled_amounts
 from .gcra import Bucket
+from .headers import parse_headers
+from .pacing import OVERLOADED, pace
 from .rate import Rate
 from .statistics import LimiterStatistics, Tally
 
@@ -84,6 +87,33 @@ class Limiter:
         """Grant nothing for so many seconds, to anybody; of several pauses the longest counts."""
         until = trio.current_time() + checked_seconds("seconds", seconds)
         self._paused_until = max(self._paused_until, until)
+
+    def observe(
+        self,
+        headers: Mapping[str, str] | Iterable[tuple[str, str]],
+        status: int = 200,
+        *,
+        wall_time: float | None = None,
+    ) -> None:
+        """Learn from an answer's headers, see :mod:`moored.limits.headers`.
+
+        It pauses where the server says so, and where the server has less left than this limiter
+        believes, the limiter takes that for true.  It never grants more than its own limits.
+
+        :param status: the answer's HTTP status: 429, 503 and 529 also lower the concurrency.
+        :param wall_time: the present, in seconds since the epoch; by default the system's.
+        """
+        if wall_time is None:
+            wall_time = time.time()
+        seen = parse_headers(headers, wall_time=wall_time)
+        told = pace(seen, status, self._rates, max_pause=self._max_pause)
+        if told.pause:
+            self.pause(told.pause)
+        now = trio.current_time()
+        for name, remaining in told.remaining.items():
+            self._buckets[name].lower_to(remaining, now)
+        if self._concurrency is not None and status in OVERLOADED:
+            self._concurrency.overloaded()
 
     def statistics(self) -> LimiterStatistics:
         """The limiter as it is now."""
