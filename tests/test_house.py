@@ -173,6 +173,8 @@ DOORS = [
         "moored.faults.control",
         "moored.faults.proxies",
         "moored.chat",
+        "moored.limits",
+        "moored.pool",
     )
     if name in SOURCES
 ]
