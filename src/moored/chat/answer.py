@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
@@ -157,7 +158,6 @@ class Answer:
 
     :ivar choices: the ``n`` answers, by their number.
     :ivar usage: what the provider said last, or ``None`` where it said nothing.
-    :ivar cost: see :attr:`Reply.cost`; set when the reply has ended.
     :ivar id: the provider's id for the answer.
     :ivar model: the model that answered, in the provider's words.
     :ivar done: whether the provider's own end came: ``[DONE]``, or the last event of a response.
@@ -166,11 +166,11 @@ class Answer:
 
     choices: dict[int, Choice] = attrs.field(factory=dict)
     usage: Usage | None = None
-    cost: Cost | None = None
     id: str = ""
     model: str = ""
     done: bool = False
     malformed_chunks: int = 0
+    _price: Callable[[], Cost | None] = attrs.field(default=lambda: None, repr=False)
 
     def choice(self, index: int) -> Choice:
         """One of the choices, which begins with this if it had not."""
@@ -203,6 +203,11 @@ class Answer:
     def finish_reason(self) -> str | None:
         """``None`` until the provider has said one; never invented."""
         return self._first.finish_reason
+
+    @property
+    def cost(self) -> Cost | None:
+        """What it cost: see :attr:`Reply.cost`."""
+        return self._price()
 
     @property
     def begun(self) -> bool:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import trio
 
@@ -32,10 +32,30 @@ from .responses import ResponseReader
 from .settings import Settings
 from .verdicts import error_of
 
-__all__ = ["Attempt", "Clocks"]
+__all__ = ["Attempt", "Clocks", "Observer"]
 
 Reader = ChunkReader | ResponseReader
-Emit = Callable[[list[ChatEvent]], Awaitable[None]]
+
+
+class Observer(Protocol):
+    """Whom an attempt tells what happens to it."""
+
+    async def emit(self, events: list[ChatEvent]) -> None:
+        """Events came.  Waits while the consumer is far behind."""
+        ...
+
+    def answered(self, headers: tuple[tuple[str, str], ...]) -> None:
+        """The endpoint's answer has begun, with these headers."""
+        ...
+
+    def progressed(self) -> None:
+        """The first content has come."""
+        ...
+
+    def ended(self, attempt: Attempt, error: ReplyError | None) -> None:
+        """How it ended: told before the connection is closed, since a peer that answers no close
+        frame must not hold up the consumer."""
+        ...
 
 
 class Clocks:
@@ -159,9 +179,7 @@ class Attempt:
     :param reader: reads what comes, into its answer.
     :param choices: how many answers are asked for.
     :param clocks: the reply's.
-    :param emit: takes the events, and waits while the consumer is far behind.
-    :param ended: told how the attempt ended, before the connection is closed: a peer that answers
-        no close frame must not hold up the consumer.
+    :param observer: is told what happens.
     :param replays: what came before, where the answer may be resumed by event ids.
     """
 
@@ -174,8 +192,7 @@ class Attempt:
         *,
         choices: int,
         clocks: Clocks,
-        emit: Emit,
-        ended: Callable[[Attempt, ReplyError | None], object],
+        observer: Observer,
         replays: Replays | None = None,
     ) -> None:
         self._endpoint = endpoint
@@ -184,8 +201,7 @@ class Attempt:
         self._reader = reader
         self._choices = choices
         self._clocks = clocks
-        self._emit = emit
-        self._ended = ended
+        self._observer = observer
         self._replays = replays
         self._stream: Stream[Any] | None = None
 
@@ -196,11 +212,6 @@ class Attempt:
             return self._reader.cursor
         position = None if self._stream is None else self._stream.position
         return position if isinstance(position, str) and position else None
-
-    @property
-    def response_headers(self) -> tuple[tuple[str, str], ...]:
-        """With which the endpoint answered."""
-        return () if self._stream is None else self._stream.response_headers
 
     async def run(
         self,
@@ -229,7 +240,7 @@ class Attempt:
                     stream = self._stream
                     self._clocks.connecting(lambda: stream.state is State.CONNECTING)
                     error = await self._outcome(stream)
-                    self._ended(self, error)
+                    self._observer.ended(self, error)
             finally:
                 self._clocks.stop()
         if scope.cancelled_caught:
@@ -246,7 +257,7 @@ class Attempt:
             return exc
         except trio.Cancelled:
             if self._clocks.expired is not None:
-                self._ended(self, self._expiry())
+                self._observer.ended(self, self._expiry())
             raise
         if answer.proves_complete(self._endpoint.end, self._choices):
             return None  # whatever the transport did after that
@@ -264,7 +275,7 @@ class Attempt:
         """Read until there is nothing more to read; return why."""
         reader, answer, end = self._reader, self._reader.answer, self._endpoint.end
         over_websocket = self._endpoint.transport == "websocket"
-        draining = False
+        draining = answered = progressed = False
         while True:
             try:
                 batch = await stream.receive_batch()
@@ -272,6 +283,9 @@ class Attempt:
                 return stream.cause or Completed("the answer ended")
             except StreamError as exc:
                 return exc.cause
+            if not answered:
+                answered = True
+                self._observer.answered(stream.response_headers)
             before = reader.progress
             events: list[ChatEvent] = []
             try:
@@ -288,14 +302,17 @@ class Attempt:
                         if answer.done:
                             break
             except ReplyError:
-                await self._emit(events)
+                await self._observer.emit(events)
                 if answer.proves_complete(end, self._choices):
                     return ProtocolViolation("an error after the end of the answer")
                 raise
             if events:
                 if reader.progress != before:
                     self._clocks.progressed()
-                await self._emit(events)
+                    if not progressed:
+                        progressed = True
+                        self._observer.progressed()
+                await self._observer.emit(events)
             if answer.done:
                 return Completed("the answer's own end came")
             if not draining and answer.proves_complete(end, self._choices):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Any, Literal
@@ -17,13 +17,19 @@ from moored.errors import StreamClosed
 from moored.stream.lifetime import background
 from moored.transports.dialing import Dial
 
+from .accounting import Accounting
 from .answer import Answer
+from .budget import Budget
 from .endpoint import ApiKey, Endpoint
-from .exchange import Exchange
+from .endpoints import Endpoints
+from .exchange import Exchange, Resources
+from .failover import EndpointStatistics, Failover
 from .opening import Network
+from .prices import Price, Prices
 from .reply import Reply
 from .request import Message, Request
 from .settings import OnInterrupt, Settings
+from .tokens import TokenCounter
 
 __all__ = ["Client"]
 
@@ -38,6 +44,16 @@ class Client:
     :param api_key: sent as ``Authorization: Bearer``; text, or a callable, also an async one, that
         is called before every attempt.
     :param transport: ``"sse"`` (default) or ``"websocket"``.
+    :param endpoints: instead of ``base_url`` and the like: several, in order of preference, with
+        failover between them; or a :class:`Failover` with settings of its own.
+    :param limits: a :class:`moored.limits.Limiter` for endpoints that have none of their own.
+    :param pool: a :class:`moored.pool.Pool` that bounds how many replies there are at once.
+    :param budget: a :class:`Budget`, or several that all have to have room.
+    :param prices: what models cost, for endpoints that have no prices of their own: a
+        :class:`Prices`, or a mapping from the name of a model to its :class:`Price`.  By default
+        those of ``genai-prices``, where that is installed (``moored[prices]``).
+    :param counter: counts tokens where the provider has not said how many; by default
+        :func:`default_counter`, made when it is first needed.
     :param settings: clocks and recovery.
     :param on_interrupt: short for the setting of that name.
     :param ssl_context: for ``https`` and ``wss``; by default one with the system's certificate
@@ -57,6 +73,12 @@ class Client:
         api_key: ApiKey = None,
         *,
         transport: Literal["sse", "websocket"] = "sse",
+        endpoints: Sequence[Endpoint] | Failover = (),
+        limits: Any = None,
+        pool: Any = None,
+        budget: Budget | Sequence[Budget] = (),
+        prices: Prices | Mapping[str, Price] | None = None,
+        counter: TokenCounter | None = None,
         settings: Settings | None = None,
         on_interrupt: OnInterrupt | None = None,
         ssl_context: ssl.SSLContext | None = None,
@@ -65,18 +87,45 @@ class Client:
         wall_clock: Callable[[], float] = time.time,
         **endpoint_options: Any,
     ) -> None:
-        if base_url is None:
-            raise TypeError("base_url must be given")
         unknown = set(endpoint_options) - set(attrs.fields_dict(Endpoint))
         if unknown:
             raise TypeError(f"Client has no parameter {sorted(unknown)[0]!r}, nor has Endpoint")
-        self._endpoint = Endpoint(base_url, api_key, transport=transport, **endpoint_options)
+        if isinstance(endpoints, Failover) or endpoints:
+            if base_url is not None or api_key is not None or endpoint_options:
+                raise TypeError("base_url and the like cannot be given together with endpoints")
+        elif base_url is None:
+            raise TypeError("base_url or endpoints must be given")
+        else:
+            options: dict[str, Any] = {"transport": transport, **endpoint_options}
+            endpoints = [Endpoint(base_url, api_key, **options)]
+        failover = endpoints if isinstance(endpoints, Failover) else Failover(endpoints)
         self._settings = _settings(settings, on_interrupt)
-        self._network = Network(ssl_context, dial, rng or random.Random(), wall_clock)
+        self._resources = Resources(
+            Endpoints(failover),
+            Network(ssl_context, dial, rng or random.Random(), wall_clock),
+            Accounting(
+                prices=_prices(prices, wall_clock),
+                budgets=_budgets(budget),
+                limits=limits,
+                counter=counter,
+            ),
+            pool,
+        )
         self._closed = False
 
     def __repr__(self) -> str:
-        return f"<moored.chat.Client of {self._endpoint.name}>"
+        names = ", ".join(each.name for each in self._resources.endpoints.all)
+        return f"<moored.chat.Client of {names}>"
+
+    @property
+    def counter_name(self) -> str:
+        """How tokens are counted where the provider has not said how many: see
+        :func:`default_counter`."""
+        return self._resources.accounting.counter.name
+
+    def endpoint_statistics(self) -> dict[str, EndpointStatistics]:
+        """How each endpoint is doing, by its name.  To be called under Trio."""
+        return self._resources.endpoints.statistics()
 
     async def __aenter__(self) -> Client:
         await trio.lowlevel.checkpoint()
@@ -102,6 +151,7 @@ class Client:
         messages: Iterable[Mapping[str, Any] | Message],
         settings: Settings | None = None,
         on_interrupt: OnInterrupt | None = None,
+        budget: Budget | Sequence[Budget] = (),
         **fields: Any,
     ) -> AbstractAsyncContextManager[Reply]:
         """Ask, and stream the answer while the ``async with`` body runs.
@@ -112,6 +162,7 @@ class Client:
         :param messages: the conversation so far: dicts as the API has them, or :class:`Message`.
         :param settings: instead of the client's.
         :param on_interrupt: instead of the settings'.
+        :param budget: what this request may cost, beside the client's budgets.
         :param fields: everything else goes into the request's body as it is: ``temperature``,
             ``tools``, ``n``, ``max_completion_tokens``, ...  ``None`` leaves a field out.
         :raises TypeError: when an argument is of a type that makes no sense.
@@ -119,7 +170,7 @@ class Client:
         """
         request = Request.of(model, messages, fields)
         settings = _settings(settings or self._settings, on_interrupt)
-        return self._stream(request, settings)
+        return self._stream([request], settings, _budgets(budget))
 
     async def complete(
         self,
@@ -128,6 +179,7 @@ class Client:
         messages: Iterable[Mapping[str, Any] | Message],
         settings: Settings | None = None,
         on_interrupt: OnInterrupt | None = None,
+        budget: Budget | Sequence[Budget] = (),
         **fields: Any,
     ) -> Answer:
         """Ask, and return the whole answer.  It is streamed all the same, under the same clocks.
@@ -139,22 +191,39 @@ class Client:
             messages=messages,
             settings=settings,
             on_interrupt=on_interrupt,
+            budget=budget,
             **fields,
         ) as reply:
             await reply.complete()
         return reply.answer
 
     @asynccontextmanager
-    async def _stream(self, request: Request, settings: Settings) -> AsyncIterator[Reply]:
+    async def _stream(
+        self, requests: Sequence[Request], settings: Settings, budgets: Sequence[Budget]
+    ) -> AsyncIterator[Reply]:
         if self._closed:
             raise StreamClosed("the client is closed")
-        exchange = Exchange(request, self._endpoint, settings, self._network)
+        exchange = Exchange(requests, settings, self._resources, budgets=budgets)
 
         async def close(_body_error: BaseException | None) -> None:
             pass  # the tasks are cancelled, and hang up
 
         async with background(exchange.start, close, of="the reply"):
             yield Reply(exchange)
+
+
+def _prices(prices: Prices | Mapping[str, Price] | None, wall_clock: Callable[[], float]) -> Prices:
+    if isinstance(prices, Prices):
+        return prices
+    return Prices(prices or {}, wall_clock=wall_clock)
+
+
+def _budgets(budget: Budget | Sequence[Budget]) -> tuple[Budget, ...]:
+    budgets = (budget,) if isinstance(budget, Budget) else tuple(budget)
+    for each in budgets:
+        if not isinstance(each, Budget):
+            raise TypeError(f"budget must be a chat.Budget or several, not {type(each).__name__}")
+    return budgets
 
 
 def _settings(settings: Settings | None, on_interrupt: OnInterrupt | None) -> Settings:

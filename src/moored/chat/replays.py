@@ -34,12 +34,6 @@ class Replays:
             del self._earlier[next(iter(self._earlier))]
         self._unproved = True
 
-    def restarting(self) -> None:
-        """Another connection begins, from the start."""
-        self._earlier.clear()
-        self._present.clear()
-        self._unproved = False
-
     def without(self, batch: Iterable[ServerSentEvent], answer: Answer) -> list[ServerSentEvent]:
         """What of a read is new.
 

@@ -7,6 +7,7 @@ from collections import deque
 import trio
 
 from .answer import Answer
+from .cost import Cost
 from .endpoint import Endpoint
 from .errors import AnswerRestarted, ReplyError
 from .events import ChatEvent, Restarted, Text
@@ -32,7 +33,8 @@ class Reply:
         self._taken = 0
 
     def __repr__(self) -> str:
-        return f"<moored.chat.Reply from {self.endpoint.name}: {len(self.answer.text)} characters>"
+        whose = "nobody yet" if self.endpoint is None else self.endpoint.name
+        return f"<moored.chat.Reply from {whose}: {len(self.answer.text)} characters>"
 
     def __aiter__(self) -> Reply:
         return self
@@ -79,13 +81,33 @@ class Reply:
         return self.answer.usage
 
     @property
+    def cost(self) -> Cost | None:
+        """What all attempts so far cost; ``None`` where no price is known.
+
+        Marked as estimated where tokens had to be counted here, as after a cancellation or an
+        interruption: providers report no usage then.
+        """
+        return self._exchange.bill.cost()
+
+    @property
+    def tokens(self) -> Usage | None:
+        """The tokens of all attempts so far, estimated where the provider has not said; ``None``
+        before anything was sent."""
+        return self._exchange.bill.tokens()
+
+    @property
+    def model(self) -> str:
+        """The model that is asked, as the request names it."""
+        return self._exchange.request.model
+
+    @property
     def finish_reason(self) -> str | None:
         """The first choice's finish reason; ``None`` until the provider said one."""
         return self.answer.finish_reason
 
     @property
-    def endpoint(self) -> Endpoint:
-        """Which endpoint answers."""
+    def endpoint(self) -> Endpoint | None:
+        """Which endpoint answers; ``None`` before any was asked."""
         return self._exchange.endpoint
 
     @property

@@ -54,6 +54,10 @@ class Settings:
         any content has come.  On.
     :param reconnect: how often, and how long between attempts.  ``attempts`` counts all failures of
         one reply.  3 in all, from 0.5 s to 8 s, as the OpenAI SDK has it.
+    :param expected_output_tokens: what limits and budgets reserve for the answer where the request
+        sets no ``max_tokens``.  1024; what is not used comes back.
+    :param max_endpoint_wait: how long a request waits where every endpoint that could serve it is
+        cooling down or out of order; beyond it, :class:`NoHealthyEndpoint`.  60.
     :param max_chunk_bytes: bound on one chunk.  16 MiB.
     :param buffered_events: events that may wait for your code; then reading stops.  1024.
     :raises ValueError: when a setting is out of bounds.
@@ -81,5 +85,7 @@ class Settings:
         factory=lambda: Reconnect(initial=0.5, maximum=8.0, attempts=3),
         validator=instance(Reconnect),
     )
+    expected_output_tokens: int = attrs.field(default=1024, validator=count(minimum=1))
+    max_endpoint_wait: float = attrs.field(default=60.0, validator=number(minimum=0))
     max_chunk_bytes: int = attrs.field(default=16 * MIB, validator=count(minimum=1))
     buffered_events: int = attrs.field(default=1024, validator=count(minimum=1))

@@ -109,7 +109,7 @@ def _summary(reply: chat.Reply, error: MooredError | None) -> dict[str, Any]:
         "error": None if error is None else {"type": type(error).__name__, "message": str(error)},
         "usage": None if answer.usage is None else attrs.asdict(answer.usage),
         "model": answer.model,
-        "endpoint": reply.endpoint.name,
+        "endpoint": None if reply.endpoint is None else reply.endpoint.name,
         "attempts": reply.attempts,
         "failures": [
             {"type": type(each).__name__, "message": str(each.args[0])} for each in reply.failures
