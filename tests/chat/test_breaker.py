@@ -247,6 +247,8 @@ class AnyHistory(RuleBasedStateMachine):
         self.cooldown = 0.0  # the last one; 0 while closed
         self.no_probe_before = -math.inf
         self.cooling_until = -math.inf
+        self.openings = 0
+        self.began_after: dict[Permit, int] = {}  # openings before each permit
 
     @rule(seconds=moments)
     def time_passes(self, seconds: float) -> None:
@@ -266,6 +268,7 @@ class AnyHistory(RuleBasedStateMachine):
         allowed = self.breaker.allows(self.now)
         given = [p for p in (self.breaker.begin(self.now) for _ in range(callers)) if p]
         assert bool(given) == allowed
+        self.began_after.update(dict.fromkeys(given, self.openings))
         if given:
             assert self.now >= self.cooling_until
             assert before is not OPEN
@@ -284,9 +287,12 @@ class AnyHistory(RuleBasedStateMachine):
     @rule(permit=consumes(permits))
     def one_fails(self, permit: Permit) -> None:
         before = self.breaker.state(self.now)
+        count = self.breaker.failures_in_a_row
         end_of_cooldown = self.breaker.available_at(self.now)
         self.breaker.failed(self.now, permit)
         after = self.breaker.state(self.now)
+        current = self.began_after.get(permit, self.openings) == self.openings
+        assert self.breaker.failures_in_a_row == count + current
         if permit.probe:
             self.probes.remove(permit)
             assert after is OPEN
@@ -299,6 +305,7 @@ class AnyHistory(RuleBasedStateMachine):
 
     def opens(self) -> None:
         """The cooldown grows, as far as it may, and no probe goes before its end."""
+        self.openings += 1
         end = self.breaker.available_at(self.now)
         expected = 10.0
         if self.cooldown:
@@ -334,6 +341,24 @@ class AnyHistory(RuleBasedStateMachine):
         self.probes.discard(permit)
         self.cooling_until = max(self.cooling_until, self.now + seconds)
         assert (self.breaker.state(self.now), self.breaker.failures_in_a_row) == before
+
+    # Whole stretches at once: single steps alone seldom lead through several openings.
+
+    @precondition(lambda self: self.breaker.allows(self.now) and not self.breaker.probing)
+    @rule()
+    def requests_fail_until_it_opens(self) -> None:
+        while (permit := self.breaker.begin(self.now)) is not None:
+            self.probes.update([permit] if permit.probe else [])
+            self.one_fails(permit)
+
+    @precondition(lambda self: self.breaker.available_at(self.now) < math.inf)
+    @rule(seconds=moments)
+    def the_next_request_succeeds(self, seconds: float) -> None:
+        self.the_earliest_moment_comes()
+        permit = begin(self.breaker, self.now)
+        self.probes.update([permit] if permit.probe else [])
+        self.now += seconds
+        self.one_succeeds(permit)
 
     @precondition(lambda self: self.probes)
     @rule(callers=st.integers(1, 5), seconds=moments)

@@ -55,7 +55,8 @@ class CircuitBreaker:
 
     The defaults of ``failures``, ``cooldown`` and ``maximum`` are those of Envoy's outlier
     detection (``consecutive_5xx``, ``base_ejection_time``, ``max_ejection_time``); the last two are
-    those of gRPC's as well (gRFC A50).  ``multiplier`` is that of the backoff between a stream's attempts.
+    those of gRPC's as well (gRFC A50).  ``multiplier`` is that of the backoff between a stream's
+    attempts.
 
     :param failures: failures in a row that open the circuit.
     :param cooldown: seconds that the circuit stays open at first.
