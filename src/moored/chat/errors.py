@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ __all__ = [
     "FirstTokenTimeout",
     "LivenessTimeout",
     "MalformedChunk",
+    "NoHealthyEndpoint",
     "ProgressTimeout",
     "ProviderStreamError",
     "ReplyError",
@@ -223,6 +225,9 @@ class BudgetUnavailable(ChatError):
     def __init__(self, scope: str) -> None:
         self.scope = scope
         super().__init__(f"{_budget(scope)} cannot be reached")
+
+
+
 
 
 def _plain(value: Any) -> str | int | None:
