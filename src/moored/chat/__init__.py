@@ -4,16 +4,23 @@
 """
 
 from .answer import Answer, Choice, ToolCall
+from .breaker import CircuitBreaker, CircuitState
+from .budget import Budget
 from .client import Client
+from .cost import Cost
 from .endpoint import Capabilities, Endpoint
 from .errors import (
     AnswerRestarted,
+    BudgetExceeded,
+    BudgetUnavailable,
     ChatError,
     ConnectionFailed,
     ConnectTimeout,
     FirstTokenTimeout,
     LivenessTimeout,
     MalformedChunk,
+    NoHealthyEndpoint,
+    PriceUnknown,
     ProgressTimeout,
     ProviderStreamError,
     ReplyError,
@@ -35,29 +42,45 @@ from .events import (
     ToolCallDelta,
     UsageReported,
 )
+from .failover import EndpointStatistics, Failover
+from .prices import Price, Prices
 from .reply import Reply, Texts
 from .request import Message
 from .settings import Settings
+from .tokens import CharacterCounter, TiktokenCounter, TokenCounter, default_counter
 from .usage import Usage
 
 __all__ = [
     "Answer",
     "AnswerRestarted",
+    "Budget",
+    "BudgetExceeded",
+    "BudgetUnavailable",
     "Capabilities",
+    "CharacterCounter",
     "ChatError",
     "ChatEvent",
     "Choice",
+    "CircuitBreaker",
+    "CircuitState",
     "Client",
     "ConnectTimeout",
     "ConnectionFailed",
     "Continued",
+    "Cost",
     "Endpoint",
+    "EndpointStatistics",
+    "Failover",
     "Finished",
     "FirstTokenTimeout",
     "LivenessTimeout",
     "MalformedChunk",
     "Message",
+    "NoHealthyEndpoint",
     "Other",
+    "Price",
+    "PriceUnknown",
+    "Prices",
     "ProgressTimeout",
     "ProviderStreamError",
     "Reasoning",
@@ -71,10 +94,13 @@ __all__ = [
     "StreamTruncated",
     "Text",
     "Texts",
+    "TiktokenCounter",
     "TimeoutExceeded",
+    "TokenCounter",
     "ToolCall",
     "ToolCallDelta",
     "TotalTimeout",
     "Usage",
     "UsageReported",
+    "default_counter",
 ]
