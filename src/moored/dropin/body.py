@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import zlib
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator
@@ -51,11 +52,9 @@ class Source:
         with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
             await self._response.aclose()
             # Run the library's generators to their end, or the garbage collector would find them.
-            try:
+            with contextlib.suppress(*self._library.after_close):
                 while await anext(self._chunks, None) is not None:
                     pass
-            except (RuntimeError, *self._library.after_close):
-                pass
 
 
 @attrs.define(eq=False)

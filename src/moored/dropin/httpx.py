@@ -61,7 +61,7 @@ _httpxRARY = HttpLibrary(
     fatal=(httpx.LocalProtocolError, httpx.UnsupportedProtocol),
     read_timeout=httpx.ReadTimeout,
     not_read=httpx.RequestNotRead,
-    after_close=(httpx.TransportError, httpx.StreamError),
+    after_close=(RuntimeError, httpx.TransportError, httpx.StreamError),
     first_token_timeout=_FirstTokenTimeout,
     liveness_timeout=_LivenessTimeout,
     progress_timeout=_ProgressTimeout,
@@ -74,10 +74,10 @@ class ResilientTransport(httpx.AsyncBaseTransport):
     """A transport for ``httpx.AsyncClient``, and so for the SDKs that take one, on Trio.
 
     Event streams are held to :class:`~moored.dropin.TransportPolicy`: three clocks that comments do
-    not fool, and an end that is the answer's own.  What goes wrong is raised as one of httpx's
-    exceptions that is also a :class:`~moored.dropin.AnswerError`.  Requests that fail or are refused
-    are sent again, an event stream as long as nothing of it has been handed over: that is, up to
-    its first event, for which :meth:`handle_async_request` waits.
+    not fool, and an end that is the answer's own.  What goes wrong is raised as an exception of
+    httpx's that is also an :class:`~moored.dropin.AnswerError`.  Requests that fail or are refused
+    are sent again, one for an event stream as long as nothing of it has been handed over: up to its
+    first event, for which :meth:`handle_async_request` waits.
 
     The bytes that are handed over are the server's.  Requests that ask for an event stream are sent
     with ``Accept-Encoding: identity``.  A request that the SDK itself sends again

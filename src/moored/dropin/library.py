@@ -22,34 +22,52 @@ class HttpRequest(Protocol):
     """A request of either library."""
 
     @property
-    def method(self) -> str: ...
+    def method(self) -> str:
+        """Such as ``"POST"``."""
+        ...
 
     @property
-    def headers(self) -> MutableMapping[str, str]: ...
+    def headers(self) -> MutableMapping[str, str]:
+        """Its headers, by name in any case."""
+        ...
 
     @property
-    def content(self) -> bytes: ...
+    def content(self) -> bytes:
+        """Its body, if that is bytes."""
+        ...
 
     @property
-    def extensions(self) -> Mapping[str, Any]: ...
+    def extensions(self) -> Mapping[str, Any]:
+        """What goes with it besides, such as timeouts."""
+        ...
 
 
 class HttpResponse(Protocol):
     """A response of either library."""
 
     @property
-    def status_code(self) -> int: ...
+    def status_code(self) -> int:
+        """Its status."""
+        ...
 
     @property
-    def headers(self) -> Mapping[str, str]: ...
+    def headers(self) -> Mapping[str, str]:
+        """Its headers, by name in any case."""
+        ...
 
     @property
-    def stream(self) -> object: ...
+    def stream(self) -> object:
+        """Its body, not yet read."""
+        ...
 
     @property
-    def extensions(self) -> MutableMapping[str, Any]: ...
+    def extensions(self) -> MutableMapping[str, Any]:
+        """What goes with it besides, such as timeouts."""
+        ...
 
-    async def aclose(self) -> None: ...
+    async def aclose(self) -> None:
+        """Close it, read or not."""
+        ...
 
 
 ResponseT = TypeVar("ResponseT", bound=HttpResponse)
@@ -87,4 +105,6 @@ class BodyStream(AsyncIterable[bytes], Protocol):
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 
-    async def aclose(self) -> None: ...
+    async def aclose(self) -> None:
+        """Close it, read or not."""
+        ...

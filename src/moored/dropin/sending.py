@@ -1,4 +1,4 @@
-"""One request, sent until it is answered: the limiter, the attempts, and the body that is watched."""
+"""One request, sent until it is answered: the limiter, the attempts, the watched body."""
 
 from __future__ import annotations
 
