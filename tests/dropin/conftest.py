@@ -15,19 +15,17 @@ def library(request) -> Library:
     return request.param
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _quick_collections():
-    """What was there before the first test is not searched again for each."""
-    gc.collect()
-    gc.freeze()
+@pytest.fixture(scope="session")
+def _thaw():
     yield
     gc.unfreeze()
 
 
-@pytest.fixture(autouse=True)
-def nothing_left_open(_quick_collections):
+@pytest.fixture
+def nothing_left_open(_thaw):
     """No descriptor stays open.  (Warnings of collected generators are errors.)"""
     gc.collect()
+    gc.freeze()  # the SDKs' models are many, and made as they are used: search none of it twice
     before = len(os.listdir("/proc/self/fd"))
     yield
     gc.collect()
@@ -35,7 +33,7 @@ def nothing_left_open(_quick_collections):
 
 
 @pytest.fixture
-async def make_client(library, nursery):
+async def make_client(library, nursery, nothing_left_open):
     """Call it with a server and the transport's parameters: a client of the library."""
     clients = []
 
