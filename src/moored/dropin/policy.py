@@ -12,13 +12,7 @@ from moored.core.sse import DEFAULT_MAX_EVENT_BYTES
 __all__ = ["RequiredEnd", "Retry", "TransportPolicy"]
 
 RequiredEnd: TypeAlias = Literal["finish", "terminator", "anything"]
-"""What has to come for an answer to be complete.
-
-* ``finish``: ``[DONE]``, ``message_stop``, ``response.completed`` or the like, or a finish reason
-  for each choice.
-* ``terminator``: the same without the finish reasons: the provider's own last event.
-* ``anything``: the end of the body will do, as for a feed that has no end of its own.
-"""
+"""A setting of :class:`TransportPolicy`: what has to come for an answer to be complete."""
 
 
 @attrs.frozen
@@ -74,7 +68,10 @@ class TransportPolicy:
         empty chunks do not count.  60; ``None``: no bound.
     :param drain_timeout: seconds for what may follow a complete answer, such as the usage behind
         the finish reason, and the end of the body.  5.  It runs out without an error.
-    :param required_end: what has to come for an answer to be complete: see :data:`RequiredEnd`.
+    :param required_end: what has to come for an answer to be complete.  ``"finish"`` (default):
+        ``[DONE]``, ``message_stop``, ``response.completed`` or the like, or a finish reason for
+        each choice.  ``"terminator"``: the same without the finish reasons.  ``"anything"``: the
+        end of the body will do, as for a feed that has no end of its own.
     :param max_event_bytes: bound on one event, in bytes.
     :param retry: when a request is sent again.
     :raises ValueError: when a setting is out of bounds.
