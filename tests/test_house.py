@@ -174,6 +174,8 @@ DOORS = [
         "moored.faults.proxies",
         "moored.chat",
         "moored.dropin",
+        "moored.limits",
+        "moored.pool",
     )
     if name in SOURCES
 ]

@@ -9,6 +9,7 @@ import attrs
 import pytest
 import trio
 
+from moored import limits
 from moored.dropin import AnswerError, Retry, TransportPolicy, estimate_tokens
 
 from .support import (
@@ -45,7 +46,7 @@ class Recorder:
 
     def __init__(self, wait=0.0):
         self.wait = wait
-        self.grants, self.pauses, self.seen = [], [], []
+        self.grants, self.seen, self.failures = [], [], []
         self.held = 0
 
     @asynccontextmanager
@@ -56,11 +57,11 @@ class Recorder:
         self.grants.append(Granted(tokens))
         try:
             yield self.grants[-1]
+        except Exception as exc:
+            self.failures.append(exc)
+            raise
         finally:
             self.held -= 1
-
-    def pause(self, seconds):
-        self.pauses.append(seconds)
 
     def observe(self, headers, status):
         self.seen.append((status, headers.get("x-ratelimit-remaining-tokens")))
@@ -125,29 +126,16 @@ async def test_what_is_refused_used_nothing(make_client, limiter, autojump_clock
     server = Script(refuses(429, Retry_After="3"), refuses(503), says(*ANSWER))
     await read(make_client(server, limiter=limiter))
     assert limiter.settled == [0, 0, 7]
-    assert limiter.pauses == [3]
     assert [status for status, _ in limiter.seen] == [429, 503, 200]
-
-
-async def test_a_pause_is_bounded_and_has_a_default(make_client, limiter, autojump_clock):
-    server = Script(refuses(429, Retry_After="86400"), refuses(429), says(*ANSWER))
-    await read(make_client(server, limiter=limiter))
-    assert limiter.pauses == [60, 0.5]
-
-
-async def test_also_the_last_refusal_pauses(make_client, limiter, autojump_clock):
-    client = make_client(Script(refuses(429, Retry_After="3")), limiter=limiter, policy=ONCE)
-    await read(client)
-    assert limiter.pauses == [3]
-    assert len(limiter.settled) == 1
 
 
 @pytest.mark.parametrize("steps", [(CUT,), (ROLE, chunk("a"), CUT), (ROLE, HANG), (ROLE,)])
 async def test_whatever_happens_it_comes_back(make_client, limiter, steps, autojump_clock):
     client = make_client(Script(says(*steps)), limiter=limiter, policy=ONCE)
-    with pytest.raises(AnswerError):
+    with pytest.raises(AnswerError) as info:
         await read(client)
     assert limiter.settled == [None]
+    assert limiter.failures == [info.value]
 
 
 @pytest.mark.parametrize("steps", [(HANG,), (ROLE, HANG)])
@@ -188,6 +176,7 @@ async def test_a_failed_connect_used_nothing(library, limiter, autojump_clock):
         with pytest.raises(module.ConnectError):
             await client.post("http://x.test", json=REQUEST)
     assert limiter.settled == [0] * 5
+    assert len(limiter.failures) == 5
 
 
 async def test_the_estimate_may_be_ones_own(make_client, limiter, autojump_clock):
@@ -247,3 +236,27 @@ def test_the_estimate_of_anything_else(body, tokens):
 async def test_done_without_usage(make_client, limiter, autojump_clock):
     await read(make_client(Script(says(ROLE, STOP, DONE)), limiter=limiter))
     assert limiter.settled == [None]
+
+
+async def test_with_mooreds_own(make_client, autojump_clock):
+    """Two answers a minute, and a 429 that stops the third as well."""
+    limiter = limits.Limiter(
+        requests=limits.Rate.per_minute(2), tokens=limits.Rate.per_minute(1000)
+    )
+    server = Script(says(*ANSWER), refuses(429, Retry_After="40"), says(*ANSWER))
+    client = make_client(server, limiter=limiter)
+    await read(client)
+    assert limiter.statistics().available == {"requests": 1, "tokens": 993}
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read, client)
+        await trio.sleep(1)
+        nursery.start_soon(read, client)
+    assert server.times == [0, 0, 40, 60]
+
+
+async def test_more_than_there_can_be_is_refused_at_once(make_client, autojump_clock):
+    limiter = limits.Limiter(tokens=limits.Rate.per_minute(50))
+    server = Script(says(*ANSWER))
+    with pytest.raises(limits.CostTooLarge):
+        await read(make_client(server, limiter=limiter))
+    assert server.requests == []

@@ -62,9 +62,7 @@ class Faulty:
             nursery.start_soon(self.server.serve_connection, theirs)
             return ours
 
-        self.proxy = faults.Proxy(
-            "http://server.test", schedule=schedule, connect_upstream=connect
-        )
+        self.proxy = faults.Proxy("http://server.test", schedule=schedule, connect_upstream=connect)
         self.serve_connection = self.proxy.serve_connection
 
 
@@ -112,7 +110,9 @@ CASES = (
     proxied("429 with `Retry-After: 2`, four times", faults.Refuse(times=4, retry_after=2)),
     proxied("503, four times", faults.Refuse(status=503, times=4)),
     proxied("401", faults.Refuse(status=401)),
-    proxied("the connection cut before the head, four times", faults.Cut(at="before_head", times=4)),
+    proxied(
+        "the connection cut before the head, four times", faults.Cut(at="before_head", times=4)
+    ),
     proxied("cut behind the head, once", faults.Cut(at="after_head", attempt=1)),
     proxied("an empty body, once", faults.Drop(message=range(1, 99), attempt=1)),
     proxied("never answered, once", faults.Stall(at="after_request", attempt=1)),

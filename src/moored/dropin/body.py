@@ -112,7 +112,7 @@ class EventBody:
         try:
             await self.source.aclose()
         finally:
-            await self.lease.release(self.watch.tokens)
+            await self.lease.release(self.watch.tokens, self._failure)
 
     @property
     def _complete(self) -> bool:

@@ -13,7 +13,7 @@ from .answer import total_tokens
 
 __all__ = ["Lease", "Limiter", "Reservation", "estimate_tokens", "tokens_of_json"]
 
-_RELEASE_TIMEOUT = 1.0  # seconds: a reservation shared over a network is given back there
+_RELEASE_TIMEOUT = 5.0  # seconds: a reservation shared over a network is given back there
 _CHARACTERS_PER_TOKEN = 4  # OpenAI's own rule of thumb for English text
 
 
@@ -38,12 +38,8 @@ class Limiter(Protocol):
         """
         ...
 
-    def pause(self, seconds: float) -> object:
-        """The server answered 429, and wants so many seconds without requests."""
-        ...
-
     def observe(self, headers: Mapping[str, str], status: int) -> object:
-        """An answer's head, with what its headers say of the limits."""
+        """Learn from an answer's head: a 429 pauses everyone, and headers tell what is left."""
         ...
 
 
@@ -59,10 +55,13 @@ class Lease:
         if self._context is not None:
             self._reservation = await self._context.__aenter__()
 
-    async def release(self, tokens: int | None = None) -> None:
+    async def release(
+        self, tokens: int | None = None, failure: BaseException | None = None
+    ) -> None:
         """Give back what was not used; a second time does nothing.
 
         :param tokens: what was used, or ``None`` where it is not known: the estimate stands then.
+        :param failure: what went wrong, which tells an adaptive limiter something.
         """
         reservation, self._reservation = self._reservation, None
         if reservation is None or self._context is None:
@@ -70,7 +69,10 @@ class Lease:
         if tokens is not None:
             reservation.settle(tokens=tokens)
         with trio.move_on_after(_RELEASE_TIMEOUT, shield=True):
-            await self._context.__aexit__(None, None, None)
+            if failure is None:
+                await self._context.__aexit__(None, None, None)
+            else:
+                await self._context.__aexit__(type(failure), failure, failure.__traceback__)
 
 
 def estimate_tokens(body: bytes) -> int:

@@ -114,6 +114,7 @@ class Sender(Generic[RequestT, ResponseT]):
         lease = Lease(self.limiter, self.estimate(asked.body or b"") if self.limiter else 0)
         await lease.take()
         used: int | None = None
+        failure: Exception | None = None
         handed_over = False
         try:
             outcome = await self._answer(request, asked, attempt, lease, last=last)
@@ -123,6 +124,7 @@ class Sender(Generic[RequestT, ResponseT]):
                 handed_over = True
             return outcome
         except self.library.transport_error as exc:
+            failure = exc
             if isinstance(exc, self.library.not_sent):
                 used = 0
             if last or isinstance(exc, self.library.fatal) or is_certificate_failure(exc):
@@ -130,7 +132,7 @@ class Sender(Generic[RequestT, ResponseT]):
             return _Again(type(exc).__name__)
         finally:
             if not handed_over:
-                await lease.release(used)
+                await lease.release(used, failure)
 
     async def _answer(
         self, request: RequestT, asked: _Asked, attempt: int, lease: Lease, *, last: bool
@@ -143,8 +145,8 @@ class Sender(Generic[RequestT, ResponseT]):
             if self.limiter is not None:
                 self.limiter.observe(response.headers, response.status_code)
             if should_retry(response.status_code, response.headers):
-                after = self._asked_delay(response)
                 if not last:
+                    after = retry_after(response.headers, wall_time=self.wall_clock())
                     return _Again(f"status {response.status_code}", after)
             elif _is_event_stream(response):
                 body = self._event_body(request, asked, attempt, lease, source, response)
@@ -171,15 +173,6 @@ class Sender(Generic[RequestT, ResponseT]):
             seconds=bound or 0.0,
             attempts=attempt,
         )
-
-    def _asked_delay(self, response: ResponseT) -> float | None:
-        """The delay that a refusal asks for; a 429 pauses the limiter for everyone."""
-        after = retry_after(response.headers, wall_time=self.wall_clock())
-        if response.status_code == 429 and self.limiter is not None:
-            retry = self.policy.retry
-            pause = retry.initial if after is None else after
-            self.limiter.pause(min(pause, retry.retry_after_maximum))
-        return after
 
     def _event_body(
         self,
