@@ -61,6 +61,7 @@ class Recorder:
             self.failures.append(exc)
             raise
         finally:
+            await trio.lowlevel.checkpoint()  # as one that is shared over a network has it
             self.held -= 1
 
     def observe(self, headers, status):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+import subprocess
+import sys
 
 import pytest
 import trio
@@ -64,6 +66,12 @@ async def rest(response, into=None) -> bytes:
 
 def whole(*pieces) -> bytes:
     return "".join(p for p in pieces if isinstance(p, str)).encode()
+
+
+def test_httpx2_is_imported_by_its_own_module_only():
+    code = "import sys, moored.dropin; print('httpx2' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert done.stdout == "False\n"
 
 
 # ---------------------------------------------------------------------------- what passes
