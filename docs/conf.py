@@ -37,7 +37,7 @@ nitpicky = True
 nitpick_ignore_regex = [
     (
         r"py:.*",
-        r"(trio|httpx|httpcore|wsproto|h11|starlette|attrs?|ssl|socket|random|enum|datetime|contextlib"
+        r"(trio|httpx2?|httpcore|wsproto|h11|starlette|attrs?|ssl|socket|random|enum|datetime|contextlib"
         r"|collections|typing|types|os|pathlib)\..*",
     ),
     (r"py:class", r"(moored\..*\.)?M"),  # a type variable has no page

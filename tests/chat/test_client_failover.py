@@ -133,9 +133,7 @@ async def test_when_none_can_serve_each_is_named_with_its_reason(clock, two):
     once = chat.Settings(reconnect=moored.Reconnect(attempts=1))
     async with two.client(b={"models": ("other",)}) as client:
         with pytest.raises(chat.RequestRejected):
-            await client.complete(
-                **ASK, settings=chat.Settings(reconnect=moored.Reconnect(attempts=1))
-            )
+            await client.complete(**ASK, settings=once)
         with pytest.raises(chat.NoHealthyEndpoint) as caught:
             await client.complete(**ASK)
     assert set(caught.value.reasons) == {"a", "b"}
