@@ -307,6 +307,30 @@ async def test_a_settlement_that_finds_no_redis_is_made_up_for(redis_server, cli
     assert await figures(budget) == (Decimal("0.2"), 0, Decimal("0.8"))
 
 
+async def test_what_a_redis_that_hung_reserves_after_all_is_given_back(redis_server, client):
+    store = RedisBudgetStore(client, timeout=0.05)
+    budget = Budget(1, store=store)
+    await budget.refresh()
+    with redis_server.stopped():
+        for _ in range(3):  # of which only the first was sent
+            with pytest.raises(BudgetUnavailable):
+                await spend(budget, "0.5")
+    assert store.unsettled == 1
+    assert await figures(budget) == (0, 0, 1)
+
+
+async def test_while_redis_is_lost_a_settlement_does_not_wait_for_it(redis_server, client):
+    store = RedisBudgetStore(client, timeout=0.05, fail="open")
+    budget = Budget(1, store=store)
+    script, asked = store._script, []
+    store._script = lambda keys, arguments: (asked.append(arguments[0]), script(keys, arguments))[1]
+    with redis_server.stopped():
+        await spend(budget, "0.1")
+        await spend(budget, "0.1")
+    assert asked == ["reserve", "figures"]
+    assert await figures(budget) == (Decimal("0.2"), 0, Decimal("0.8"))
+
+
 async def test_open_does_not_count_twice_what_redis_did_reserve(redis_server, client):
     """It hung with the reservation in hand, and carried it out when it was awake again."""
     store = RedisBudgetStore(client, timeout=0.05, fail="open")

@@ -18,7 +18,7 @@ from .errors import BudgetUnavailable
 from .ledger import Decision, Figures, Terms
 
 if TYPE_CHECKING:
-    from coredis.client import Client
+    import coredis.client
     from coredis.commands.script import Script
 
 __all__ = ["RedisBudgetStore"]
@@ -61,7 +61,7 @@ class RedisBudgetStore:
 
     Without Redis nothing is let through (``fail="closed"``), or everything is (``fail="open"``).
     Settlements wait in memory, at most 10,000, and are made up for when Redis is back, without
-    counting any twice.  It is found to be back by asking for the next reservation.
+    counting any twice.  It is found to be back when the next reservation asks.
 
     :param client: a :class:`coredis.Redis` or :class:`coredis.RedisCluster`, entered by the caller.
     :param prefix: begins every key.
@@ -72,7 +72,7 @@ class RedisBudgetStore:
         back.
     """
 
-    client: Client[Any] = attrs.field(repr=False)
+    client: coredis.client.Client[Any] = attrs.field(repr=False)
     prefix: str = attrs.field(default="moored:budget", validator=attrs.validators.instance_of(str))
     lease: float = attrs.field(
         default=600.0, kw_only=True, validator=number(minimum=0.001, maximum=1e9)
@@ -111,8 +111,10 @@ class RedisBudgetStore:
         :raises BudgetUnavailable: where Redis is lost, unless ``fail="open"``.
         """
         ticket = _Ticket(f"{uuid.uuid4().hex}:{amount}", unsure=True)
+        asked = False
         try:
-            await self._make_up()
+            await self._make_up(terms)
+            asked = True
             granted, retry_after, spent, reserved = await self._ask(
                 terms, "reserve", ticket.member, amount
             )
@@ -120,11 +122,13 @@ class RedisBudgetStore:
             self._lost(error)
             if self.fail == "open":
                 return Decision(ticket, Figures(0, 0))
-            self._unsettled.append((terms, ticket, 0))  # it may have been reserved
+            if asked:  # so it may have been reserved
+                self._unsettled.append((terms, ticket, 0))
             raise BudgetUnavailable(terms.scope) from error
         except trio.Cancelled:
-            with trio.CancelScope(shield=True):
-                await self.settle(terms, ticket, 0)
+            if asked:
+                with trio.CancelScope(shield=True):
+                    await self.settle(terms, ticket, 0)
             raise
         figures = Figures(spent, reserved)
         if not granted:
@@ -133,12 +137,15 @@ class RedisBudgetStore:
 
     async def settle(self, terms: Terms, ticket: Any, amount: int) -> Figures | None:
         """Replace what was reserved by ``amount``; ``None`` where Redis is lost."""
-        try:
-            return await self._send(terms, ticket, amount)
-        except _LOST as error:
-            self._lost(error)
-            self._unsettled.append((terms, ticket, amount))
-            return None
+        if self._available:
+            try:
+                return await self._send(terms, ticket, amount)
+            except _LOST as error:
+                self._lost(error)
+        else:  # no request shall wait twice
+            await trio.lowlevel.checkpoint()
+        self._unsettled.append((terms, ticket, amount))
+        return None
 
     async def figures(self, terms: Terms) -> Figures:
         """What is spent and reserved.
@@ -146,15 +153,19 @@ class RedisBudgetStore:
         :raises BudgetUnavailable: where Redis is lost.
         """
         try:
-            await self._make_up()
+            await self._make_up(terms)
             answer = await self._ask(terms, "figures", "", 0)
         except _LOST as error:
             self._lost(error)
             raise BudgetUnavailable(terms.scope) from error
         return Figures(*answer[-2:])
 
-    async def _make_up(self) -> None:
+    async def _make_up(self, terms: Terms) -> None:
         """Send what waits, as much as one request should have to wait for."""
+        if (
+            not self._available
+        ):  # ask for what changes nothing, in case that nobody hears the answer
+            await self._ask(terms, "figures", "", 0)
         for _ in range(min(len(self._unsettled), _SENT_WITH_EACH)):
             if not self._unsettled:  # others send too
                 return

@@ -64,8 +64,7 @@ local function settle()
     add('reserved', -amount)
   elseif late_since then
     redis.call('ZREM', late, member)
-    local field = bucket(tonumber(late_since))
-    if redis.call('HEXISTS', spent_key, field) == 1 then add(field, -amount) end
+    add(bucket(tonumber(late_since)), -amount)
   elseif not unsure or not fresh then
     return -- settled before
   end
