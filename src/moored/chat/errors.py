@@ -230,7 +230,7 @@ class BudgetExceeded(ChatError):
 
 
 class BudgetUnavailable(ChatError):
-    """A request was not sent, since its budget's store cannot be reached.
+    """A request was not sent, since its budget's store cannot be used.
 
     What went wrong is the ``__cause__``.
 
@@ -239,7 +239,7 @@ class BudgetUnavailable(ChatError):
 
     def __init__(self, scope: str) -> None:
         self.scope = scope
-        super().__init__(f"{_budget(scope)} cannot be reached")
+        super().__init__(f"{_budget(scope)} cannot be used: its store is lost")
 
 
 class NoHealthyEndpoint(ChatError):
