@@ -60,6 +60,7 @@ def test_five_failures_in_a_row_open_it_for_thirty_seconds() -> None:
     assert breaker.available_at(10) == 40
     assert breaker.begin(39.9) is None
     assert breaker.state(39.9) is OPEN
+    assert [breaker.open_for(now) for now in (10, 39, 40, 50)] == [30, 1, 0, 0]
     assert breaker.state(40) is HALF_OPEN
 
 

@@ -92,6 +92,10 @@ class CircuitBreaker:
             return CircuitState.CLOSED
         return CircuitState.OPEN if now < self._open_until else CircuitState.HALF_OPEN
 
+    def open_for(self, now: float) -> float:
+        """Seconds that the circuit still stays open; 0 where it is not."""
+        return 0.0 if self._open_until is None else max(0.0, self._open_until - now)
+
     def cooling(self, now: float) -> float:
         """Seconds that the cooldown after a 429 still lasts; 0 without one."""
         return max(0.0, self._cool_until - now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ __all__ = [
     "FirstTokenTimeout",
     "LivenessTimeout",
     "MalformedChunk",
+    "NoHealthyEndpoint",
     "ProgressTimeout",
     "ProviderStreamError",
     "ReplyError",
@@ -223,6 +225,26 @@ class BudgetUnavailable(ChatError):
     def __init__(self, scope: str) -> None:
         self.scope = scope
         super().__init__(f"{_budget(scope)} cannot be reached")
+
+
+class NoHealthyEndpoint(ChatError):
+    """No endpoint can serve the request, or none soon enough.
+
+    :ivar model: the model that was asked for.
+    :ivar reasons: why not, in words, by the endpoint's name.
+    :ivar retry_after: seconds until the first of them may be asked again; ``None`` where none ever
+        can serve it.
+    """
+
+    def __init__(
+        self, model: str, reasons: Mapping[str, str], *, retry_after: float | None = None
+    ) -> None:
+        each = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+        when = "" if retry_after is None else " soon enough"
+        super().__init__(f"no endpoint can serve model {model!r}{when}: {each}")
+        self.model = model
+        self.reasons: Mapping[str, str] = dict(reasons)
+        self.retry_after = retry_after
 
 
 def _plain(value: Any) -> str | int | None:
