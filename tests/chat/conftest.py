@@ -1,4 +1,7 @@
-"""Providers in memory, and a real redis-server where there is one.  Whatever the test did, nothing may be left of a reply after it."""
+"""Providers in memory, and a real redis-server where there is one.
+
+Whatever the test did, nothing may be left of a reply after it.
+"""
 
 from __future__ import annotations
 

@@ -23,6 +23,7 @@ __all__ = [
     "LivenessTimeout",
     "MalformedChunk",
     "NoHealthyEndpoint",
+    "NoSuitableModel",
     "PriceUnknown",
     "ProgressTimeout",
     "ProviderStreamError",
@@ -260,6 +261,18 @@ class NoHealthyEndpoint(ChatError):
         self.model = model
         self.reasons: Mapping[str, str] = dict(reasons)
         self.retry_after = retry_after
+
+
+class NoSuitableModel(ChatError):
+    """The request needs more than any model can do that the router's rules lead to.
+
+    :ivar reasons: what each model lacks, in words, by the model's name.
+    """
+
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        each = "; ".join(f"{model} {reason}" for model, reason in reasons.items())
+        super().__init__(f"no model suits the request: {each}")
+        self.reasons: Mapping[str, str] = dict(reasons)
 
 
 def _plain(value: Any) -> str | int | None:
