@@ -20,6 +20,7 @@ from .errors import (
     LivenessTimeout,
     MalformedChunk,
     NoHealthyEndpoint,
+    NoSuitableModel,
     PriceUnknown,
     ProgressTimeout,
     ProviderStreamError,
@@ -42,10 +43,13 @@ from .events import (
     ToolCallDelta,
     UsageReported,
 )
-from .failover import EndpointStatistics, Failover
+from .failover import EndpointChoice, EndpointStatistics, Failover
+from .needs import Needs
 from .prices import Price, Prices
 from .reply import Reply, Texts
 from .request import Message
+from .router import Explanation, Route, Router, RuleOutcome
+from .rules import RouteRequest, Rule, When
 from .settings import Settings
 from .tokens import CharacterCounter, TiktokenCounter, TokenCounter, default_counter
 from .usage import Usage
@@ -69,14 +73,18 @@ __all__ = [
     "Continued",
     "Cost",
     "Endpoint",
+    "EndpointChoice",
     "EndpointStatistics",
+    "Explanation",
     "Failover",
     "Finished",
     "FirstTokenTimeout",
     "LivenessTimeout",
     "MalformedChunk",
     "Message",
+    "Needs",
     "NoHealthyEndpoint",
+    "NoSuitableModel",
     "Other",
     "Price",
     "PriceUnknown",
@@ -90,6 +98,11 @@ __all__ = [
     "RequestRejected",
     "Restarted",
     "Resumed",
+    "Route",
+    "RouteRequest",
+    "Router",
+    "Rule",
+    "RuleOutcome",
     "Settings",
     "StreamTruncated",
     "Text",
@@ -102,5 +115,6 @@ __all__ = [
     "TotalTimeout",
     "Usage",
     "UsageReported",
+    "When",
     "default_counter",
 ]

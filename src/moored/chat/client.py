@@ -28,8 +28,10 @@ from .opening import Network
 from .prices import Price, Prices
 from .reply import Reply
 from .request import Message, Request
+from .router import Explanation, Router
+from .rules import RouteRequest
 from .settings import OnInterrupt, Settings
-from .tokens import TokenCounter
+from .tokens import TokenCounter, estimate_messages
 
 __all__ = ["Client"]
 
@@ -54,6 +56,7 @@ class Client:
         those of ``genai-prices``, where that is installed (``moored[prices]``).
     :param counter: counts tokens where the provider has not said how many; by default
         :func:`default_counter`, made when it is first needed.
+    :param router: chooses the model where a request asks for ``"auto"`` or for a class of models.
     :param settings: clocks and recovery.
     :param on_interrupt: short for the setting of that name.
     :param ssl_context: for ``https`` and ``wss``; by default one with the system's certificate
@@ -79,6 +82,7 @@ class Client:
         budget: Budget | Sequence[Budget] = (),
         prices: Prices | Mapping[str, Price] | None = None,
         counter: TokenCounter | None = None,
+        router: Router | None = None,
         settings: Settings | None = None,
         on_interrupt: OnInterrupt | None = None,
         ssl_context: ssl.SSLContext | None = None,
@@ -111,6 +115,9 @@ class Client:
             ),
             pool,
         )
+        if router is not None and not isinstance(router, Router):
+            raise TypeError(f"router must be a chat.Router or None, not {type(router).__name__}")
+        self._router = router
         self._closed = False
 
     def __repr__(self) -> str:
@@ -152,6 +159,8 @@ class Client:
         settings: Settings | None = None,
         on_interrupt: OnInterrupt | None = None,
         budget: Budget | Sequence[Budget] = (),
+        tags: Iterable[str] = (),
+        conversation: str | None = None,
         **fields: Any,
     ) -> AbstractAsyncContextManager[Reply]:
         """Ask, and stream the answer while the ``async with`` body runs.
@@ -163,6 +172,8 @@ class Client:
         :param settings: instead of the client's.
         :param on_interrupt: instead of the settings'.
         :param budget: what this request may cost, beside the client's budgets.
+        :param tags: your own words for the request, which rules of the router can ask for.
+        :param conversation: what it belongs to: the router keeps to one model for it.
         :param fields: everything else goes into the request's body as it is: ``temperature``,
             ``tools``, ``n``, ``max_completion_tokens``, ...  ``None`` leaves a field out.
         :raises TypeError: when an argument is of a type that makes no sense.
@@ -170,7 +181,63 @@ class Client:
         """
         request = Request.of(model, messages, fields)
         settings = _settings(settings or self._settings, on_interrupt)
-        return self._stream([request], settings, _budgets(budget))
+        budgets = _budgets(budget)
+        return self._stream(self._routed(request, tags, conversation, budgets), settings, budgets)
+
+    def explain(
+        self,
+        *,
+        model: str,
+        messages: Iterable[Mapping[str, Any] | Message],
+        budget: Budget | Sequence[Budget] = (),
+        tags: Iterable[str] = (),
+        conversation: str | None = None,
+        **fields: Any,
+    ) -> Explanation:
+        """Why the router would send a request where it would, rule by rule.  Nothing is sent.
+
+        The parameters are those of :meth:`stream`.
+
+        :raises ValueError: when the client has no router.
+        """
+        if self._router is None:
+            raise ValueError("the client has no router: give it one with router=")
+        request = Request.of(model, messages, fields)
+        return self._router.explain(
+            self._route_request(request, tags, conversation, _budgets(budget))
+        )
+
+    def _routed(
+        self,
+        request: Request,
+        tags: Iterable[str],
+        conversation: str | None,
+        budgets: Sequence[Budget],
+    ) -> list[Request]:
+        """The same request of each model that may answer it, in order of preference."""
+        if self._router is None:
+            return [request]
+        route = self._router.route(self._route_request(request, tags, conversation, budgets))
+        return [attrs.evolve(request, model=model) for model in route.models]
+
+    def _route_request(
+        self,
+        request: Request,
+        tags: Iterable[str],
+        conversation: str | None,
+        budgets: Sequence[Budget],
+    ) -> RouteRequest:
+        accounting = self._resources.accounting
+        tools = request.fields.get("tools")
+        given = estimate_messages(accounting.counter, request.messages, request.model, tools)
+        left = [budget.remaining_usd for budget in (*accounting.budgets, *budgets)]
+        return RouteRequest.of(
+            {"model": request.model, "messages": request.messages, **request.fields},
+            estimated_tokens=given + (request.max_tokens or 0),
+            tags=tags,
+            conversation=conversation,
+            remaining_usd=min(left, default=None),
+        )
 
     async def complete(
         self,
@@ -180,6 +247,8 @@ class Client:
         settings: Settings | None = None,
         on_interrupt: OnInterrupt | None = None,
         budget: Budget | Sequence[Budget] = (),
+        tags: Iterable[str] = (),
+        conversation: str | None = None,
         **fields: Any,
     ) -> Answer:
         """Ask, and return the whole answer.  It is streamed all the same, under the same clocks.
@@ -192,6 +261,8 @@ class Client:
             settings=settings,
             on_interrupt=on_interrupt,
             budget=budget,
+            tags=tags,
+            conversation=conversation,
             **fields,
         ) as reply:
             await reply.complete()
