@@ -1,6 +1,6 @@
 """Chat with OpenAI-compatible endpoints: streamed answers that say truly how they ended.
 
-:class:`Client` asks; :class:`Reply` is the answer as it comes.
+:class:`moored.chat.Client` asks; :class:`moored.chat.Reply` is the answer as it comes.
 """
 
 from .answer import Answer, Choice, ToolCall

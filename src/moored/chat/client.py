@@ -47,15 +47,15 @@ class Client:
         is called before every attempt.
     :param transport: ``"sse"`` (default) or ``"websocket"``.
     :param endpoints: instead of ``base_url`` and the like: several, in order of preference, with
-        failover between them; or a :class:`Failover` with settings of its own.
+        failover between them; or a :class:`moored.chat.Failover` with settings of its own.
     :param limits: a :class:`moored.limits.Limiter` for endpoints that have none of their own.
     :param pool: a :class:`moored.pool.Pool` that bounds how many replies there are at once.
-    :param budget: a :class:`Budget`, or several that all have to have room.
+    :param budget: a :class:`moored.chat.Budget`, or several that all have to have room.
     :param prices: what models cost, for endpoints that have no prices of their own: a
-        :class:`Prices`, or a mapping from the name of a model to its :class:`Price`.  By default
+        :class:`moored.chat.Prices`, or a mapping from the name of a model to its :class:`moored.chat.Price`.  By default
         those of ``genai-prices``, where that is installed (``moored[prices]``).
     :param counter: counts tokens where the provider has not said how many; by default
-        :func:`default_counter`, made when it is first needed.
+        :func:`moored.chat.default_counter`, made when it is first needed.
     :param router: chooses the model where a request asks for ``"auto"`` or for a class of models.
     :param settings: clocks and recovery.
     :param on_interrupt: short for the setting of that name.
@@ -64,7 +64,7 @@ class Client:
     :param dial: opens the byte streams, ``(host, port) -> trio.abc.Stream``.  By default TCP.
     :param rng: where all randomness comes from.
     :param wall_clock: seconds since the epoch, which ``Retry-After`` dates are compared with.
-    :param endpoint_options: more fields of the :class:`Endpoint`, such as ``end`` or
+    :param endpoint_options: more fields of the :class:`moored.chat.Endpoint`, such as ``end`` or
         ``capabilities``.
     :raises TypeError: when an argument is of a type that makes no sense.
     :raises ValueError: when one is out of bounds.
@@ -127,7 +127,7 @@ class Client:
     @property
     def counter_name(self) -> str:
         """How tokens are counted where the provider has not said how many: see
-        :func:`default_counter`."""
+        :func:`moored.chat.default_counter`."""
         return self._resources.accounting.counter.name
 
     def endpoint_statistics(self) -> dict[str, EndpointStatistics]:
@@ -168,7 +168,7 @@ class Client:
         Leaving the body early hangs up, so that the provider stops generating.
 
         :param model: the model.
-        :param messages: the conversation so far: dicts as the API has them, or :class:`Message`.
+        :param messages: the conversation so far: dicts as the API has them, or :class:`moored.chat.Message`.
         :param settings: instead of the client's.
         :param on_interrupt: instead of the settings'.
         :param budget: what this request may cost, beside the client's budgets.

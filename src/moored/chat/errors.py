@@ -41,7 +41,7 @@ class ChatError(MooredError):
 
 class PriceUnknown(ChatError):
     """There is a budget, and nothing says what the model costs.  Give its price to
-    :class:`Prices`.
+    :class:`moored.chat.Prices`.
 
     :ivar model: the model.
     :ivar endpoint: the endpoint's name.
@@ -181,9 +181,9 @@ class TotalTimeout(TimeoutExceeded):
 
 
 class AnswerRestarted(ReplyError):
-    """:meth:`Reply.text` cannot say that text it gave has to be discarded.
+    """:meth:`moored.chat.Reply.text` cannot say that text it gave has to be discarded.
 
-    Iterate over the reply itself, and look for :class:`Restarted`.
+    Iterate over the reply itself, and look for :class:`moored.chat.Restarted`.
     """
 
 
