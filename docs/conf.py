@@ -9,6 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import moored
+import moored.limits  # so that names in it are found from every page
 
 project = "Moored"
 author = "The Moored developers"

@@ -52,8 +52,9 @@ class Client:
     :param pool: a :class:`moored.pool.Pool` that bounds how many replies there are at once.
     :param budget: a :class:`moored.chat.Budget`, or several that all have to have room.
     :param prices: what models cost, for endpoints that have no prices of their own: a
-        :class:`moored.chat.Prices`, or a mapping from the name of a model to its :class:`moored.chat.Price`.  By default
-        those of ``genai-prices``, where that is installed (``moored[prices]``).
+        :class:`moored.chat.Prices`, or a mapping from the name of a model to its
+        :class:`moored.chat.Price`.  By default those of ``genai-prices``, where that is installed
+        (``moored[prices]``).
     :param counter: counts tokens where the provider has not said how many; by default
         :func:`moored.chat.default_counter`, made when it is first needed.
     :param router: chooses the model where a request asks for ``"auto"`` or for a class of models.
@@ -168,7 +169,8 @@ class Client:
         Leaving the body early hangs up, so that the provider stops generating.
 
         :param model: the model.
-        :param messages: the conversation so far: dicts as the API has them, or :class:`moored.chat.Message`.
+        :param messages: the conversation so far: dicts as the API has them, or
+            :class:`moored.chat.Message`.
         :param settings: instead of the client's.
         :param on_interrupt: instead of the settings'.
         :param budget: what this request may cost, beside the client's budgets.

@@ -251,8 +251,8 @@ class Failover:
         """Where to send a request.
 
         The first endpoint that can serve it, is healthy and was not tried; else the first healthy
-        one although it was tried; else, with :attr:`moored.chat.EndpointChoice.wait`, the one that may be asked
-        earliest.  While a probe decides over it, look again after a second.
+        one although it was tried; else, with :attr:`moored.chat.EndpointChoice.wait`, the one that
+        may be asked earliest.  While a probe decides over it, look again after a second.
 
         :param needs: what the request needs.
         :param now: the present, in seconds on a monotonic clock such as ``trio.current_time()``.

@@ -70,8 +70,8 @@ class Explanation:
     """Why a request goes where it goes.  As text, one line for each rule.
 
     :param rules: what each says, in their order; the last is the default.
-    :param route: where the request goes, as :meth:`moored.chat.Router.route` has it; ``None`` where no model
-        suits it.
+    :param route: where the request goes, as :meth:`moored.chat.Router.route` has it; ``None`` where
+        no model suits it.
     """
 
     rules: tuple[RuleOutcome, ...]
@@ -153,9 +153,9 @@ class Router:
     same history give the same model.
 
     A conversation keeps its model, also where another rule would apply by now, until the model does
-    not suit it any more; :attr:`moored.chat.Route.moved_from` then says so.  :meth:`forget` lets the rules
-    decide anew.  A model that the user asked for by name wins without being checked, and is not
-    kept.
+    not suit it any more; :attr:`moored.chat.Route.moved_from` then says so.  :meth:`forget` lets
+    the rules decide anew.  A model that the user asked for by name wins without being checked, and
+    is not kept.
 
     :param rules: the first that applies decides.
     :param default: the model, or the class of models, or several of them, where none applies.

@@ -157,8 +157,8 @@ class When:
     :param tags: tags that the request has to have, all of them.
     :param remaining_below_usd: less than so many US dollars are left of the budget.
     :param remaining_above_usd: more than so many are left, or there is no budget.
-    :param predicate: anything else: called with the :class:`moored.chat.RouteRequest`, it says whether.  What
-        it raises is not caught.
+    :param predicate: anything else: called with the :class:`moored.chat.RouteRequest`, it says
+        whether.  What it raises is not caught.
     :raises TypeError: for a field of the wrong type.
     :raises ValueError: for a number out of bounds, or bounds that nothing can meet.
     """

@@ -35,7 +35,8 @@ class Settings:
         and chunks without content do not count.  :class:`moored.chat.FirstTokenTimeout`.
     :param liveness_timeout: without a single byte from the server; comments count, and on a
         WebSocket pongs.  By default off on SSE, since nobody promises bytes while a model thinks,
-        and 40 on a WebSocket, which is pinged after half of it.  :class:`moored.chat.LivenessTimeout`.
+        and 40 on a WebSocket, which is pinged after half of it.
+        :class:`moored.chat.LivenessTimeout`.
     :param progress_timeout: from each content to the next.  Comments and chunks without content do
         not count, nor does time in which your own code holds things up.  60.
         :class:`moored.chat.ProgressTimeout`.
@@ -45,11 +46,11 @@ class Settings:
         for the usage and ``[DONE]``.  5.
     :param on_interrupt: what to do when an answer is cut after its content has begun: ``"raise"``
         (default) the error with the partial answer; ``"restart"``, ask again from the start, with a
-        :class:`moored.chat.Restarted` event; ``"continue"``, let the model go on with what had come, where
-        ``Capabilities.prefill`` says how and the request is for one plain text, with a
+        :class:`moored.chat.Restarted` event; ``"continue"``, let the model go on with what had
+        come, where ``Capabilities.prefill`` says how and the request is for one plain text, with a
         :class:`moored.chat.Continued` event; ``"resume"``, from the server's own cursor, where
-        ``Capabilities.resume`` says that it has one, with a :class:`moored.chat.Resumed` event.  Where a way
-        cannot be taken, the error is raised and :attr:`moored.chat.ReplyError.not_recovered` says why.
+        ``Capabilities.resume`` says that it has one, with a :class:`moored.chat.Resumed` event.
+        Where a way cannot be taken, the error is raised and ``ReplyError.not_recovered`` says why.
     :param reconnect_before_content: whether to ask again, silently, when the stream breaks before
         any content has come.  On.
     :param reconnect: how often, and how long between attempts.  ``attempts`` counts all failures of

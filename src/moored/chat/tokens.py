@@ -252,7 +252,8 @@ class TiktokenCounter:
 
 
 def default_counter() -> TokenCounter:
-    """A :class:`moored.chat.TiktokenCounter` where tiktoken and a vocabulary are there, else characters."""
+    """A :class:`moored.chat.TiktokenCounter` where tiktoken and a vocabulary are there; else one
+    by characters."""
     if importlib.util.find_spec("tiktoken") is None:
         return CharacterCounter()
     try:
