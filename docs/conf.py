@@ -38,7 +38,7 @@ nitpick_ignore_regex = [
     (
         r"py:.*",
         r"(trio|httpx|httpcore|wsproto|h11|starlette|attrs?|ssl|socket|random|enum|datetime|contextlib"
-        r"|collections|typing|types|os|pathlib)\..*",
+        r"|collections|typing|types|os|pathlib|coredis)\..*",
     ),
     (r"py:class", r"(moored\..*\.)?M"),  # a type variable has no page
 ]

@@ -8,7 +8,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 import coredis
@@ -23,13 +23,14 @@ from .events import RedisEvent, RedisLost, RedisRecovered
 
 __all__ = ["Answer", "Calls", "Client"]
 
-Client = coredis.Redis[Any] | coredis.RedisCluster[Any]
+Client: TypeAlias = coredis.Redis[Any] | coredis.RedisCluster[Any]
+"""An open client, also of a cluster: all of a limiter is in one slot."""
 
 _SCRIPT = files("moored.limits").joinpath("redis.lua").read_text("utf-8")
 _FIRST_RETRY = 0.25
 _LAST_RETRY = 5.0
 
-logger = logging.getLogger("moored.limits")
+logger: logging.Logger = logging.getLogger("moored.limits")
 
 
 @attrs.frozen
@@ -94,10 +95,10 @@ class Calls:
         self._timeout = timeout
         self._on_event = on_event
         self._lost_at: float | None = None
-        self._delay = _FIRST_RETRY
-        self.retry_at = 0.0
-        self.reason = ""
-        self.count = 0
+        self._delay: float = _FIRST_RETRY
+        self.retry_at: float = 0.0
+        self.reason: str = ""
+        self.count: int = 0
 
     @property
     def lost(self) -> bool:

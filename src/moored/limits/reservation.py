@@ -28,7 +28,7 @@ class Grant(Protocol):
 
 
 class Reservation:
-    """What :meth:`Limiter.reserve` gives: an async context manager, for one use.
+    """What :meth:`~moored.limits.Limiter.reserve` gives: an async context manager, for one use.
 
     Entering it waits until the cost is granted.  An exception or a cancellation before that takes
     nothing.  After that the cost counts as used, whatever happens in the block, unless
