@@ -57,6 +57,13 @@ class Accounting:
             self._counter = default_counter()
         return self._counter
 
+    def prepare(self) -> None:
+        """Load what takes long now, and not while replies are under way: a vocabulary and the
+        prices take up to half a second."""
+        self.counter  # noqa: B018 - made when it is first asked for
+        if self.budgets:
+            self.prices.cost(Usage(0, 0), model="gpt-5")
+
     @property
     def counts(self) -> bool:
         """Whether tokens had to be counted yet, so that it is of use to learn from what providers

@@ -170,7 +170,7 @@ class Answer:
     model: str = ""
     done: bool = False
     malformed_chunks: int = 0
-    _price: Callable[[], Cost | None] = attrs.field(default=lambda: None, repr=False)
+    _price: Callable[[], Cost | None] = attrs.field(default=lambda: None, repr=False, alias="price")
 
     def choice(self, index: int) -> Choice:
         """One of the choices, which begins with this if it had not."""

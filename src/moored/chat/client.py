@@ -119,6 +119,9 @@ class Client:
         if router is not None and not isinstance(router, Router):
             raise TypeError(f"router must be a chat.Router or None, not {type(router).__name__}")
         self._router = router
+        has_limits = limits is not None or any(each.limits for each in failover.endpoints)
+        if has_limits or router is not None or self._resources.accounting.budgets:
+            self._resources.accounting.prepare()
         self._closed = False
 
     def __repr__(self) -> str:
