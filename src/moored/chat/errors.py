@@ -100,10 +100,10 @@ class RequestRejected(ReplyError):
     def __init__(self, answer: Answer, cause: HandshakeRejected, words: str = "") -> None:
         super().__init__(f"{cause}: {words}" if words else str(cause), answer)
         self.cause: HandshakeRejected = cause
-        self.status = cause.status
-        self.headers = cause.headers
-        self.body = cause.body
-        self.retry_after = cause.retry_after
+        self.status: int = cause.status
+        self.headers: tuple[tuple[str, str], ...] = cause.headers
+        self.body: bytes = cause.body
+        self.retry_after: float | None = cause.retry_after
 
 
 class StreamTruncated(ReplyError):
@@ -127,8 +127,8 @@ class ProviderStreamError(ReplyError):
     """
 
     def __init__(self, body: Any, answer: Answer) -> None:
-        fields = body if isinstance(body, dict) else {}
-        self.body = body
+        fields: Mapping[str, Any] = body if isinstance(body, Mapping) else {}
+        self.body: Any = body
         self.code: str | int | None = _plain(fields.get("code"))
         self.type: str | int | None = _plain(fields.get("type"))
         message = fields.get("message")
@@ -146,7 +146,7 @@ class MalformedChunk(ReplyError):
 
     def __init__(self, chunk: str, answer: Answer) -> None:
         super().__init__(f"a chunk is not a JSON object: {chunk[:80]!r}", answer)
-        self.chunk = chunk[:200]
+        self.chunk: str = chunk[:200]
 
 
 class TimeoutExceeded(ReplyError):

@@ -75,8 +75,8 @@ class Exchange:
         *,
         budgets: Sequence[Budget] = (),
     ) -> None:
-        self.request = requests[0]
-        self.settings = settings
+        self.request: Request = requests[0]
+        self.settings: Settings = settings
         self.answer: Answer = Answer(price=self._cost)
         #: The failures that were recovered from, or that led to the end, oldest first.
         self.failures: list[ReplyError] = []
