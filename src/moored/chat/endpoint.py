@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 import attrs
 
 from moored.core.checks import flag
+
+from .prices import Prices
 
 __all__ = ["ApiKey", "Capabilities", "Endpoint"]
 
@@ -86,6 +88,10 @@ def _names(value: Iterable[str] | None) -> tuple[str, ...] | None:
     return None if value is None else tuple(value)
 
 
+def _prices(value: Any) -> Any:
+    return Prices(value) if isinstance(value, Mapping) else value
+
+
 @attrs.frozen
 class Endpoint:
     """One place that answers: a URL, a key, and what is particular to it.
@@ -100,10 +106,11 @@ class Endpoint:
     :param end: what proves that an answer is complete: ``"either"`` (default) a finish reason or
         ``[DONE]``, ``"done"``, ``"finish_reason"``, or ``"both"``.
     :param malformed: what to do with a chunk that is no JSON object: ``"raise"`` (default) or
-        ``"skip"``, which counts it in :attr:`Answer.malformed_chunks`.
+        ``"skip"``, which counts it in :attr:`moored.chat.Answer.malformed_chunks`.
     :param capabilities: what it can do.
     :param limits: a :class:`moored.limits.Limiter` for what goes to it.
-    :param prices: what its models cost, see :class:`moored.chat.Prices`; ``None`` for the client's.
+    :param prices: what its models cost: a :class:`moored.chat.Prices`, or a mapping from the name
+        of a model to its :class:`moored.chat.Price`; ``None`` for the client's.
     :param websocket_path: what follows ``base_url`` on a WebSocket.
     """
 
@@ -132,7 +139,7 @@ class Endpoint:
         factory=Capabilities, validator=attrs.validators.instance_of(Capabilities)
     )
     limits: Any = attrs.field(default=None, repr=False)
-    prices: Any = attrs.field(default=None, repr=False)
+    prices: Any = attrs.field(default=None, repr=False, converter=_prices)
     websocket_path: str = "/chat/stream"
 
     def __attrs_post_init__(self) -> None:
