@@ -1,6 +1,8 @@
 """Faults of TCP in a schedule, as a plain client sees them."""
 
 import math
+import os
+from contextlib import suppress
 
 import pytest
 import trio
@@ -23,8 +25,10 @@ from moored.faults import (
     Slicer,
     SlowClose,
     Timeout,
+    duplex,
     open_proxy,
 )
+from moored.faults.tcp import peer_watch, stages
 
 GET = b"GET /feed HTTP/1.1\r\nHost: x\r\n\r\n"
 HEAD = "HTTP/1.1 200 OK\nContent-Length: 10"
@@ -315,11 +319,231 @@ def test_what_is_wrong_is_told(make, words):
     assert words in str(caught.value)
 
 
-async def test_never_answering_lets_go_of_a_client_that_has_left(memory, autojump_clock):
+BLACK_HOLES = [
+    [NeverAnswer()],
+    [HalfOpen()],
+    [HalfOpen(path="/feed")],
+    [Bandwidth(rate=0)],
+    [Bandwidth(rate=0), Bandwidth(rate=0, direction="to_server")],
+    [Timeout()],
+]
+
+
+@pytest.mark.parametrize("schedule", BLACK_HOLES)
+@pytest.mark.parametrize("pace", [1, 0])
+async def test_a_client_that_has_left_is_let_go(
+    memory, into_memory, autojump_clock, schedule, pace
+):
     """Or sockets would pile up with each client that gives up."""
-    proxy = Proxy("http://f.test", schedule=[NeverAnswer()])
+    server = Server(pace=pace)
+    proxy = Proxy("http://f.test", schedule=schedule, connect_upstream=into_memory(server))
     client = await memory(proxy)
-    await client.send(GET)
+    await client.send(GET.replace(b"/feed", b"/feed?follow=1" if pace else b"/feed"))
+    await trio.sleep(3)
     await client.stream.send_eof()
     with trio.fail_after(11):
         await proxy.wait_until(lambda: proxy.connections[0].ended is not None)
+
+
+@pytest.mark.parametrize("schedule", BLACK_HOLES)
+@pytest.mark.parametrize("more", [b"", bytes(1 << 25)])
+async def test_the_same_on_sockets_after_a_reset(http_upstream, dial, schedule, more):
+    async def endless(plain):
+        while True:
+            await plain.send(b"x" * 100_000)
+            await trio.sleep(0.01)
+
+    upstream = await http_upstream("HTTP/1.1 200 OK", b"", endless)
+    async with open_proxy(upstream.url, schedule=schedule) as proxy:
+        client = await dial(proxy.port)
+        await client.send(GET)
+        with trio.move_on_after(0.1):
+            await client.stream.send_all(more)
+        await trio.sleep(0.05)
+        assert proxy.open_connections
+        linger = b"\1\0\0\0\0\0\0\0"
+        client.stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, linger)
+        await client.aclose()
+        with trio.fail_after(1):
+            await proxy.wait_until(lambda: not proxy.open_connections)
+
+
+@pytest.mark.parametrize("schedule", BLACK_HOLES)
+async def test_a_client_that_stays_hears_no_end(http_upstream, dial, schedule, monkeypatch):
+    for module in (duplex, peer_watch, stages):
+        monkeypatch.setattr(module, "HALF_CLOSED_GRACE", 0.05)
+    answered = trio.Event()
+    upstream = await http_upstream("HTTP/1.1 200 OK", b"01", lambda plain: answered.wait())
+    async with open_proxy(upstream.url, schedule=schedule) as proxy:
+        client = await dial(proxy.port)
+        await client.send(GET)
+        await client.silence(0.1)
+        if schedule != [Timeout()]:  # which ends where the server does
+            answered.set()
+        await client.silence(0.15)
+        assert proxy.open_connections
+        before = len(os.listdir("/proc/self/fd"))
+        await client.aclose()
+        with trio.fail_after(1):
+            await proxy.wait_until(lambda: not proxy.open_connections)
+        assert len(os.listdir("/proc/self/fd")) <= before - 2
+
+
+# With a path or an attempt: the request is the first that is struck
+
+
+POST = b"POST /feed HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n0123456789"
+AIMS = [{"path": "/feed"}, {"attempt": 1}, {"path": "/feed", "attempt": range(1, 3)}]
+
+
+@pytest.fixture
+async def asked(memory, nursery):
+    """Call it with a schedule and what to send: what client and server get, and when the end is."""
+
+    async def ask(*schedule, send=GET, seconds=1000.0, eof=False, **settings):
+        heard = []
+
+        async def connect():
+            ours, theirs = trio.testing.memory_stream_pair()
+            nursery.start_soon(answer, theirs)
+            return ours
+
+        async def answer(stream):
+            request = b""
+            with suppress(trio.BrokenResourceError):
+                while data := await stream.receive_some():
+                    heard.append((trio.current_time() - start, bytes(data)))
+                    request += data
+                    if request.endswith(b"9" if request.startswith(b"POST") else b"\r\n\r\n"):
+                        await stream.send_all(ANSWER)
+
+        proxy = Proxy("http://f.test", schedule=schedule, connect_upstream=connect, **settings)
+        start = trio.current_time()
+        client = await memory(proxy)
+        got = []
+        with trio.move_on_after(seconds):
+            await client.send(send)
+            if eof:
+                await client.stream.send_eof()
+            try:
+                while data := await client.stream.receive_some():
+                    got.append((trio.current_time() - start, bytes(data)))
+                got.append((trio.current_time() - start, "fin"))
+            except trio.BrokenResourceError:
+                got.append((trio.current_time() - start, "broken"))
+        await trio.testing.wait_all_tasks_blocked()  # The client may hear of the end first.
+        return got, heard, proxy
+
+    return ask
+
+
+@pytest.mark.parametrize("aim", AIMS)
+@pytest.mark.parametrize("kind", [ResetPeer, Timeout])
+@pytest.mark.parametrize("send", [GET, POST])
+async def test_the_request_aimed_at_is_lost(asked, autojump_clock, kind, aim, send):
+    fault = kind(timeout=3, direction="to_server", **aim)
+    got, heard, proxy = await asked(fault, send=send)
+    assert got == [(3, "fin")]  # in memory there is no reset to be seen
+    assert heard == []
+    [injected] = proxy.injected
+    assert (injected.fault, injected.path, injected.time) == (fault, "/feed", 0)
+    assert proxy.connections[0].path == "/feed"
+
+
+@pytest.mark.parametrize("aim", AIMS)
+@pytest.mark.parametrize("kind", [ResetPeer, Timeout, LimitData, Latency, Corrupt, SlowClose])
+async def test_the_request_not_aimed_at_passes(asked, autojump_clock, kind, aim):
+    elsewhere = {name: {"path": "/x", "attempt": 7}[name] for name in aim}
+    got, heard, proxy = await asked(kind(direction="to_server", **elsewhere))
+    assert whole(got).endswith(b"0123456789")
+    assert heard
+    assert proxy.injected == ()
+
+
+@pytest.mark.parametrize("aim", AIMS)
+async def test_the_request_aimed_at_is_limited(asked, autojump_clock, aim):
+    head = len(POST) - 10
+    for limit in (0, 5, head - 1):
+        fault = LimitData(bytes=limit, direction="to_server", **aim)
+        got, heard, proxy = await asked(fault, send=POST)
+        assert got == [(0, "fin")]
+        assert heard == []  # which never gets a head that is not whole
+        assert proxy.injected_counts == {"limit_data": 1}
+    got, heard, proxy = await asked(
+        LimitData(bytes=head + 4, direction="to_server", **aim), send=POST
+    )
+    assert got[-1][1] == "fin"
+    assert whole(heard).partition(b"\r\n\r\n")[2] == b"0123"
+    assert proxy.injected_counts == {"limit_data": 1}
+    got, heard, proxy = await asked(LimitData(bytes=999, direction="to_server", **aim), send=POST)
+    assert whole(heard).endswith(b"0123456789")
+    assert whole(got)
+    assert proxy.injected == ()  # It made no difference.
+
+
+@pytest.mark.parametrize("eof", [False, True])
+async def test_the_request_aimed_at_is_late(asked, autojump_clock, eof):
+    fault = Latency(latency=4, direction="to_server", path="/feed")
+    got, heard, proxy = await asked(fault, Latency(latency=1, direction="to_server"), eof=eof)
+    assert heard[0][0] == 5
+    assert whole(got)
+    assert [each.seconds for each in proxy.injected] == [0, 1]
+
+
+async def test_what_comes_behind_the_request_stays_behind_it(asked, autojump_clock):
+    """Half of the body has been read with the head, the rest waits in another toxic."""
+    schedule = [
+        Slicer(average_size=1, direction="to_server"),
+        Latency(latency=2, jitter=2, direction="to_server"),
+        Latency(latency=3, direction="to_server", path="/feed"),
+        Slicer(average_size=7, direction="to_server", attempt=1),
+    ]
+    _, heard, proxy = await asked(*schedule, send=POST)
+    assert whole(heard).endswith(b"\r\n\r\n0123456789")
+    assert proxy.injected_counts == {"slicer": 2, "latency": 2}
+
+
+async def test_a_request_that_is_lost_is_not_refused_too(asked, autojump_clock):
+    schedule = [
+        Refuse(times=1),
+        ResetPeer(timeout=1, direction="to_server", path="/feed", times=1),
+    ]
+    _, _, proxy = await asked(*schedule)
+    assert proxy.injected_counts == {"reset_peer": 1}
+
+
+async def test_a_lost_request_can_still_be_cut(asked, autojump_clock):
+    lost = Timeout(direction="to_server", path="/feed")
+    got, _, proxy = await asked(lost, Cut(after_seconds=5, path="/feed"))
+    assert got == [(5, "fin")]
+    assert proxy.injected_counts == {"timeout": 1, "cut": 1}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        ResetPeer(direction="to_server", after_seconds=0.5),
+        ResetPeer(direction="to_server", after_seconds=0.5, path="/feed"),
+        LimitData(direction="to_server", after_seconds=0.5, path="/feed"),
+        Timeout(direction="to_server", after_seconds=0.5, path="/feed"),
+        Corrupt(offsets=[1000]),
+        LimitData(bytes=1000),
+        SlowClose(direction="to_server", delay=1, after_seconds=0.5),
+    ],
+)
+async def test_what_makes_no_difference_is_not_injected(asked, autojump_clock, fault):
+    got, _, proxy = await asked(fault, Latency(latency=2))
+    assert whole(got)
+    assert proxy.injected_counts == {"latency": 1}
+
+
+async def test_a_reset_of_the_request_on_sockets(http_upstream, dial):
+    upstream = await http_upstream(HEAD, b"0123456789")
+    fault = ResetPeer(timeout=0.05, direction="to_server", path="/feed", attempt=1)
+    async with open_proxy(upstream.url, schedule=[fault]) as proxy:
+        client = await dial(proxy.port)
+        await client.send(GET)
+        assert await client.rest() == (b"", "rst")
+        assert proxy.injected_counts == {"reset_peer": 1}
+        client = await dial(proxy.port)
+        assert (await client.get("/feed"))[0] == 200

@@ -152,11 +152,15 @@ class ConnectionAim:
 
         From here on, only faults for this path and this attempt count.
         """
+        self.aim_at(path)
+        return self.first(Refuse)
+
+    def aim_at(self, path: str) -> None:
+        """The request has come: from here on, only faults for it count."""
         attempt = self._aim.attempt(path)
         self._armed = [
             (index, fault) for index, fault in self._armed if fault.aims_at_request(path, attempt)
         ]
-        return self.first(Refuse)
 
     def first(
         self, kind: type[_Kind], where: Callable[[_Kind], bool] = lambda fault: True

@@ -72,7 +72,7 @@ async def half_close(stream: trio.abc.Stream) -> bool:
         return False
     try:
         await stream.send_eof()
-    except (trio.BrokenResourceError, OSError):
+    except (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
         return False
     return True
 

@@ -32,7 +32,8 @@ class HttpRelay:
     def __init__(self, link: Link) -> None:
         self._link = link
         self._wires = link.wires
-        self._client = h11.Connection(h11.SERVER, max_incomplete_event_size=_MAX_HEAD_BYTES)
+        self._client = self._new_client()
+        self._received = bytearray()  # of the client, before its request passes
         self._server = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD_BYTES)
         self._duplex = Duplex()
         self._head_only = False
@@ -42,22 +43,27 @@ class HttpRelay:
         self._switched = False
         self._early = b""  # what the client sent behind its request for a WebSocket
 
+    @staticmethod
+    def _new_client() -> h11.Connection:
+        return h11.Connection(h11.SERVER, max_incomplete_event_size=_MAX_HEAD_BYTES)
+
     async def run(self) -> Ending:
         """Serve it.
 
         :raises ClientLeft: when the client left before there was an upstream.
         """
-        try:
-            request = await self._read_head()
-        except h11.RemoteProtocolError as exc:
-            return await self._answer(exc.error_status_hint, f"bad request: {exc}", "bad request")
-        if request is None:
-            return Ending("client left")
-        self._head_only = request.method == b"HEAD"
-        if request.method == b"CONNECT":
-            return await self._answer(501, "CONNECT makes no sense to this proxy", "bad request")
-        upgrade = heads.is_upgrade(request)
-        refusal = self._link.requested(heads.path_of(request), websocket=upgrade)
+        request = await self._read_request()
+        if isinstance(request, Ending):
+            return request
+        upgrade, path = heads.is_upgrade(request), heads.path_of(request)
+        if self._link.requested(path, bytes(self._received), websocket=upgrade):
+            self._client = self._new_client()
+            request = await self._read_request()
+            if isinstance(request, Ending):
+                return request
+            upgrade = heads.is_upgrade(request)
+        self._received = bytearray()
+        refusal = self._link.refusal()
         if refusal is not None:
             await self._wires.to_client(
                 heads.refusal_answer(
@@ -80,9 +86,24 @@ class HttpRelay:
             return await self._answer(502, "bad upstream: not HTTP", "bad upstream")
         return ending
 
+    async def _read_request(self) -> h11.Request | Ending:
+        """The head of the request, or how it ends without one that could be passed on."""
+        try:
+            request = await self._read_head()
+        except h11.RemoteProtocolError as exc:
+            return await self._answer(exc.error_status_hint, f"bad request: {exc}", "bad request")
+        if request is None:
+            return Ending("client left")
+        self._head_only = request.method == b"HEAD"
+        if request.method == b"CONNECT":
+            return await self._answer(501, "CONNECT makes no sense to this proxy", "bad request")
+        return request
+
     async def _read_head(self) -> h11.Request | None:
         while (event := self._client.next_event()) is h11.NEED_DATA:
-            self._client.receive_data(await self._wires.from_client())
+            data = await self._wires.from_client()
+            self._received += data
+            self._client.receive_data(data)
         return event if isinstance(event, h11.Request) else None
 
     async def _answer(self, status: int, text: str, outcome: str) -> Ending:

@@ -79,6 +79,7 @@ class Link:
         self._timers: trio.Nursery | None = None
         self._shaping: Shaping | None = None
         self._path = ""
+        self._timed = False  # whether the faults of this request that wait for a time do so
         # What may be struck now, and by what it was.
         self._scope: trio.CancelScope | None = None
         self._struck: Moment | GzipCut | None = None
@@ -100,9 +101,9 @@ class Link:
             await self._run()
             return
         async with trio.open_nursery() as nursery:
-            self._shaping = Shaping(self.aim, self.wires.client, nursery, self.inject)
+            self._shaping = Shaping(self.aim, self.wires.client, nursery, self._injection)
             self.wires.client = self._shaping.stream
-            self._shaping.begin(with_path=False)
+            self._shaping.begin()
             await self._run()
             nursery.cancel_scope.cancel()
 
@@ -139,17 +140,28 @@ class Link:
 
     # What the relays call.
 
-    def requested(self, path: str, *, websocket: bool) -> Refuse | None:
-        """The request has come; returns what it is to be refused with."""
+    def requested(self, path: str, received: bytes, *, websocket: bool) -> bool:
+        """The request has come.
+
+        :param received: all that has been read of the client.
+        :returns: whether that has to be read once more, since a fault has it now.
+        """
         self._path = path
         self._record.update(self.number, path=path, transport="websocket" if websocket else "http")
-        refusal = self.aim.request(path)
-        if self._shaping is not None:
-            self._shaping.begin(with_path=True)
+        self.aim.aim_at(path)
+        again = self._shaping is not None and self._shaping.begin_at_request(received)
+        if again:
+            self._start_timers(with_path=True)
+        self._timed = again
+        return again
+
+    def refusal(self) -> Refuse | None:
+        """What the request, which may pass now, is to be refused with."""
+        refusal = self.aim.first(Refuse)
         if refusal is not None:
             self.answered(refusal.status)
             self.inject(refusal, f"status {refusal.status}")
-        else:
+        elif not self._timed:
             self._start_timers(with_path=True)
         return refusal
 
@@ -219,8 +231,21 @@ class Link:
         :param detail: where, in words.
         :param message: the number of the message that it edits, as its sender counts.
         """
+        self._record.inject(self._injected(fault, detail, message))
+
+    def _injection(self, fault: Fault, detail: str) -> Callable[[], None]:
+        """What notes, once, that ``fault``, which begins now, has taken effect."""
+        begun = [self._injected(fault, detail)]
+
+        def note() -> None:
+            if begun:
+                self._record.inject(begun.pop())
+
+        return note
+
+    def _injected(self, fault: Fault, detail: str, message: int | None = None) -> Injected:
         now = trio.current_time()
-        injected = Injected(
+        return Injected(
             fault=fault,
             connection=self.number,
             time=now,
@@ -231,7 +256,6 @@ class Link:
             seconds=now - self._accepted,
             message=message,
         )
-        self._record.inject(injected)
 
     async def meet(self, fault: Moment | GzipCut | None) -> None:
         """Let ``fault``, if there is one, strike now; then this does not return."""

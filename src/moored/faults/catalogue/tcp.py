@@ -39,7 +39,8 @@ class TcpFault(Fault):
 
     It is on the bytes as they go on the wire, the heads of requests and answers among them, and
     begins when the connection is accepted; with a ``path`` or an ``attempt``, when the request has
-    been read.
+    been read: with the direction ``"to_server"`` the request is then the first that it strikes.
+    It counts as injected, with the time at which it began, once it has made a difference.
 
     :ivar after_seconds: it begins so many seconds after the connection was accepted.
     :ivar for_seconds: it ends so many seconds after it began; ``None`` (default): it does not.
@@ -65,6 +66,11 @@ class TcpFault(Fault):
     def on(self) -> tuple[toxics.Direction, ...]:
         """The directions that it is put on."""
         return tuple(_DIRECTIONS[direction] for direction in self.directions)
+
+    @property
+    def strikes_request(self) -> bool:
+        """Whether one that aims at a request strikes the bytes of that request."""
+        return self.needs_request and self.on == ("upstream",)
 
 
 @attrs.frozen(kw_only=True, repr=False)
@@ -242,7 +248,8 @@ class HalfOpen(TcpFault):
     """The peer has vanished without a word, as when a cable is pulled.
 
     What the client sees: no byte and no end any more; what it sends fills the buffers of the
-    kernels, and is never read.  When it ends the connection, nothing answers that either.
+    kernels, and is never read.  When it ends the connection, nothing answers that either, and ten
+    seconds later (after a reset at once) the proxy lets go of it.
     """
 
     kind: ClassVar[str] = "half_open"
@@ -254,9 +261,9 @@ class HalfOpen(TcpFault):
 class NeverAnswer(TcpFault):
     """The connection is accepted, and never answered.
 
-    What the client sees: all that it sends is taken, and nothing ever comes.  The server does not
-    see it; :class:`~moored.faults.Stall` at ``"after_request"`` does the same, and can aim at a
-    path.
+    What the client sees: all that it sends is taken, and nothing ever comes.  Ten seconds after it
+    has ended its side, the proxy lets go of it.  The server does not see it;
+    :class:`~moored.faults.Stall` at ``"after_request"`` does the same, and can aim at a path.
     """
 
     kind: ClassVar[str] = "never_answer"

@@ -10,6 +10,7 @@ import trio
 
 from moored.faults.duplex import HALF_CLOSED_GRACE
 from moored.faults.endings import finish, half_close, reset
+from moored.faults.tcp.departure import departure, is_watchable
 from moored.faults.tcp.pipe import Pipe
 from moored.faults.tcp.sockets import SinkBroken, Tally, relay, send, sockets_of
 from moored.faults.tcp.stages import End, Item
@@ -22,6 +23,7 @@ Connect: TypeAlias = Callable[[], Awaitable[trio.abc.Stream]]
 
 _RECEIVE_BYTES = 32 * 1024
 _CHUNKS_IN_A_ROW = 8
+_OPPOSITE: dict[Direction, Direction] = {"upstream": "downstream", "downstream": "upstream"}
 
 
 @attrs.frozen(kw_only=True)
@@ -40,23 +42,33 @@ class PlacedToxic:
 
 
 class _Flow:
-    """One direction: from ``source`` to ``sink``."""
+    """One direction: from ``source`` to ``sink``.
+
+    :ivar ended: whether the end of the source has been read.
+    """
 
     def __init__(
         self,
         connection: Connection,
+        direction: Direction,
         source: trio.abc.Stream,
         sink: trio.abc.Stream,
         pipe: Pipe,
-        tally: Tally,
     ) -> None:
         self._connection = connection
-        self._source = source
+        self._direction: Direction = direction
         self._sink = sink
         self._sockets = sockets_of(source, sink)
         self._lock = trio.Lock()
+        self.source = source
         self.pipe = pipe
-        self.tally = tally
+        self.tally = connection.tallies[direction]
+        self.ended = False
+
+    @property
+    def moves(self) -> bool:
+        """Whether anything is on its way, and comes to the sink in time."""
+        return self.tally.sending or self.pipe.moves
 
     async def read(self) -> None:
         """Read from the source to its end."""
@@ -74,20 +86,23 @@ class _Flow:
                     await self._send_due()
                     await pipe.room()
         except SinkBroken:
-            self._connection.end(reset=True)
+            self._connection.let_go(_OPPOSITE[self._direction])
             return
-        except trio.BrokenResourceError:
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
             end = End(reset=True)
         else:
             end = End()
+        self.ended = True
         pipe.feed(end)
-        if not end.reset:
-            await self._connection.watch()
+        if end.reset:
+            self._connection.let_go(self._direction)
+        else:
+            self._connection.half_ended(self._direction)
 
     async def _receive(self) -> bytes:
         if self._sockets is not None:
             return await relay(*self._sockets, self.pipe, self.tally, self._connection.buffer)
-        data = bytes(await self._source.receive_some(_RECEIVE_BYTES))
+        data = bytes(await self.source.receive_some(_RECEIVE_BYTES))
         self.tally.received += len(data)
         return data
 
@@ -98,9 +113,10 @@ class _Flow:
         self.tally.sending = True
         try:
             await self._sink.send_all(data)
-        except trio.BrokenResourceError:
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
             raise SinkBroken from None
-        self.tally.sending = False
+        finally:
+            self.tally.sending = False
         self.tally.sent += len(data)
 
     async def _send_due(self) -> None:
@@ -122,7 +138,7 @@ class _Flow:
                     if (item := self.pipe.take_nowait()) is not None:
                         await self._pass(item)
         except SinkBroken:
-            self._connection.end(reset=True)
+            self._connection.let_go(_OPPOSITE[self._direction])
 
     async def _pass(self, item: Item) -> None:
         if isinstance(item, End):
@@ -144,10 +160,15 @@ class Connection:
     too, or until nothing has come for ten seconds.  A reset, an end that a toxic makes, and
     :meth:`end` close both sides.
 
+    A side that has gone for good is let go of: after a reset at once, and the client ten seconds
+    after its end in order, if nothing has gone to it any more.  What a toxic holds back then does
+    not come to the other side before that toxic lets go of it.
+
     :param number: from 1, in the order of acceptance.
     :param client: its stream, which is closed at the end.
     :param seed: decides all that is random on this connection.
     :param buffer: for :func:`~moored.faults.tcp.sockets.relay`.
+    :param on_abandoned: is told when the client has gone, and the upstream is not to know.
 
     :ivar tallies: how much has passed, for each direction.
     :ivar outcome: how it ended: ``"complete"``, ``"reset"`` or ``"upstream unreachable"``; ``""``
@@ -155,7 +176,13 @@ class Connection:
     """
 
     def __init__(
-        self, number: int, client: trio.abc.Stream, *, seed: str, buffer: memoryview
+        self,
+        number: int,
+        client: trio.abc.Stream,
+        *,
+        seed: str,
+        buffer: memoryview,
+        on_abandoned: Callable[[Connection], None],
     ) -> None:
         self.number = number
         self.client = client
@@ -164,7 +191,11 @@ class Connection:
         self.tallies: dict[Direction, Tally] = {"upstream": Tally(), "downstream": Tally()}
         self.outcome: str = ""
         self._seed = seed
+        self._on_abandoned = on_abandoned
         self._flows: dict[Direction, _Flow] = {}
+        self._noticing: dict[Direction, trio.CancelScope] = {}
+        self._half_ended: set[Direction] = set()
+        self._gone: set[Direction] = set()
         self._nursery: trio.Nursery | None = None
         self._scope = trio.CancelScope()
         self._reset = False
@@ -187,7 +218,8 @@ class Connection:
                 else:
                     await self._relay(upstream, toxics())
             self.outcome = self.outcome or ("reset" if self._reset else "complete")
-            await self._close([self.client] if upstream is None else [self.client, upstream])
+            here = {"upstream": self.client, "downstream": upstream}
+            await self._close([s for way, s in here.items() if s and way not in self._gone])
         finally:
             self.outcome = self.outcome or "complete"
             self._ended.set()
@@ -216,7 +248,8 @@ class Connection:
             assert self._nursery is not None
             self._nursery.start_soon(flow.write, name=f"toxics {direction}")
 
-        flow = _Flow(self, source, sink, Pipe(start_writing), self.tallies[direction])
+        pipe = Pipe(start_writing, reads_on=not is_watchable(source))
+        flow = _Flow(self, direction, source, sink, pipe)
         return flow
 
     async def _close(self, streams: list[trio.abc.Stream]) -> None:
@@ -243,20 +276,75 @@ class Connection:
     def half_closed(self) -> None:
         """One direction has ended and its receiver has been told."""
         self._open_halves -= 1
-        if not self._open_halves:
+        if self._gone or not self._open_halves:
             self.end()
 
-    async def watch(self) -> None:
-        """End it when one side has ended, and nothing moves or waits any more."""
+    def half_ended(self, direction: Direction) -> None:
+        """The sender of ``direction`` has ended it, in order."""
+        if direction not in self._half_ended:
+            self._half_ended.add(direction)
+            assert self._nursery is not None
+            self._nursery.start_soon(self._watch, direction, name="grace of a half-closed one")
+
+    async def _watch(self, direction: Direction) -> None:
+        """Give up when one side has ended, and nothing moves any more."""
         while True:
             before = self._moved()
             await trio.sleep(HALF_CLOSED_GRACE)
-            waiting = any(f.tally.sending or f.pipe.holds for f in self._flows.values())
-            if self._moved() == before and not waiting:
+            if self._moved() != before or any(flow.moves for flow in self._flows.values()):
+                continue
+            ended = self._half_ended | self._gone
+            if len(ended) == 2 or not self._flows[direction].pipe.stuck:
                 self.end()
+            elif direction == "upstream":
+                self.let_go(direction)
+            # Else the client is still there, and is not to hear that the server has ended.
+
+    def let_go(self, direction: Direction) -> None:
+        """The sender of ``direction`` has gone for good: it is closed."""
+        if direction in self._gone or not self._flows:
+            return
+        self._gone.add(direction)
+        flow = self._flows[direction]
+        if len(self._gone) == 2 or (flow.ended and not flow.pipe.holds):
+            self.end(reset=True)
+            return
+        if direction in self._noticing:
+            self._noticing[direction].cancel()
+        assert self._nursery is not None
+        self._nursery.start_soon(trio.aclose_forcefully, flow.source, name="close who has gone")
+        flow.pipe.abandon()  # Whoever reads finds out, and feeds the end.
+        self.half_ended(direction)
+        if direction == "upstream":
+            self._on_abandoned(self)
+
+    @property
+    def stuck(self) -> bool:
+        """Whether the client's end stays in a toxic until that is changed."""
+        return bool(self._flows) and self._flows["upstream"].pipe.stuck
+
+    def _start_noticing(self) -> None:
+        assert self._nursery is not None
+        for direction, flow in self._flows.items():
+            if is_watchable(flow.source) and direction not in self._noticing:
+                self._noticing[direction] = trio.CancelScope()
+                self._nursery.start_soon(self._notice, direction, name=f"departure {direction}")
+
+    async def _notice(self, direction: Direction) -> None:
+        """Notice that the sender of ``direction`` ends it, read or not."""
+        flow = self._flows[direction]
+        assert isinstance(flow.source, trio.SocketStream)
+        with self._noticing[direction]:
+            left = await departure(flow.source)
+            if left == "fin":
+                flow.pipe.read_on()
+                self.half_ended(direction)
+                left = await departure(flow.source, after_fin=True)
+            if left == "rst":
+                self.let_go(direction)
 
     def _moved(self) -> int:
-        return sum(tally.received + tally.sent for tally in self.tallies.values())
+        return sum(tally.sent for tally in self.tallies.values())
 
     # What changes it.  Before and after the bytes flow there is nothing to change.
 
@@ -269,6 +357,7 @@ class Connection:
                 seed=f"{self._seed}/{placed.direction}/{placed.name}",
                 toxicity=placed.toxicity,
             )
+            self._start_noticing()
 
     def update(self, placed: PlacedToxic) -> None:
         """Change a toxic."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 
 import attrs
 import trio
@@ -28,6 +28,7 @@ class _Entry:
     toxic: Toxic
     toxicity: float
     seed: str
+    on_effect: Callable[[], None] | None = None
     draws: int = 0
     stage: Stage[Toxic] | None = None
 
@@ -38,12 +39,16 @@ class Pipe:
     Time is Trio's.  What changes the chain returns at once, with the change done.
 
     :param on_busy: called when the pipe stops being idle: somebody has to take from it then.
+    :param reads_on: whether the sender is read from also where a toxic would leave it unread: for
+        one whose end is noticed only by reading.
 
     :ivar idle: no toxic, and nothing on its way: bytes may as well go around the pipe.
     """
 
-    def __init__(self, on_busy: Callable[[], None]) -> None:
+    def __init__(self, on_busy: Callable[[], None], *, reads_on: bool = False) -> None:
         self.idle: bool = True
+        self._reads_on = reads_on
+        self._abandoned = False
         self._on_busy = on_busy
         self._entries: dict[Hashable, _Entry] = {}
         self._stages: list[Stage[Toxic]] = []
@@ -56,17 +61,26 @@ class Pipe:
 
     # The chain.
 
-    def add(self, key: Hashable, toxic: Toxic, *, seed: str, toxicity: float = 1.0) -> None:
+    def add(
+        self,
+        key: Hashable,
+        toxic: Toxic,
+        *,
+        seed: str,
+        toxicity: float = 1.0,
+        on_effect: Callable[[], None] | None = None,
+    ) -> None:
         """Put ``toxic`` at the end of the chain.
 
         :param key: names it.
         :param seed: decides all that is random about it, on this connection.
         :param toxicity: the chance that it strikes here.
+        :param on_effect: called once, when it has made a difference to what passes.
         :raises KeyError: when there is one with this key.
         """
         if key in self._entries:
             raise KeyError(key)
-        self._entries[key] = entry = _Entry(toxic, toxicity, seed)
+        self._entries[key] = entry = _Entry(toxic, toxicity, seed, on_effect)
         self._draw(entry)
         self._rebuild()
 
@@ -105,7 +119,7 @@ class Pipe:
         if chance >= entry.toxicity:
             entry.stage = None
         elif entry.stage is None:
-            entry.stage = stage_for(entry.toxic, entry.seed, now)
+            entry.stage = stage_for(entry.toxic, entry.seed, now, entry.on_effect)
         else:
             entry.stage.update(entry.toxic, now)
 
@@ -130,6 +144,26 @@ class Pipe:
         """Whether anything waits here."""
         return bool(self._out) or any(stage.size for stage in self._stages)
 
+    @property
+    def moves(self) -> bool:
+        """Whether anything that waits here comes out in time by itself."""
+        return bool(self._out) or self._due() < math.inf
+
+    @property
+    def stuck(self) -> bool:
+        """Whether what waits here stays until the chain changes: it is in a black hole."""
+        return self.holds and not self.moves
+
+    def read_on(self) -> None:
+        """The sender has ended, and cannot tell any more if it is read: so it is."""
+        self._reads_on = True
+        self._departures.unpark_all()
+
+    def abandon(self) -> None:
+        """Either end has gone: who waits in :meth:`room` has to find out."""
+        self._abandoned = True
+        self._departures.unpark_all()
+
     def feed(self, item: bytes | End, *, wake: bool = True) -> None:
         """Put in what came from the sender; :meth:`room` says when more may be.
 
@@ -143,18 +177,41 @@ class Pipe:
         if wake:
             self.wake()
 
+    @property
+    def length(self) -> int:
+        """How many toxics strike here."""
+        return len(self._stages)
+
+    def take_back(self) -> list[bytes | End]:
+        """What has come through and was not taken: for :meth:`feed_again`."""
+        items = [item if isinstance(item, End) else item.data for item in self._out]
+        self._out.clear()
+        self._out_size = 0
+        self._ended = False
+        return items
+
+    def feed_again(self, items: Iterable[bytes | End], place: int) -> None:
+        """Put in what has come through already, for the toxics from ``place`` on alone."""
+        now = trio.current_time()
+        for item in items:
+            self._pass(item if isinstance(item, End) else Data(item, now), place, now)
+        self.wake()
+
     def wake(self) -> None:
         """Tell who waits in :meth:`ready`, if anything is due before what it waits for."""
         if self._out or self._due() < self._awaited:
             self._arrivals.unpark_all()
 
     async def room(self) -> None:
-        """Return when the sender may be read from."""
+        """Return when the sender may be read from, or nobody is left to wait for."""
         while not self._has_room():
             await self._departures.park()
 
     def _has_room(self) -> bool:
-        if self._out_size > _OUT_BYTES or not all(stage.reads for stage in self._stages):
+        if self._abandoned:
+            return True
+        reads = self._reads_on or all(stage.reads for stage in self._stages)
+        if self._out_size > _OUT_BYTES or not reads:
             return False
         waiting = sum(stage.size for stage in self._stages)
         return waiting <= max((stage.capacity for stage in self._stages), default=math.inf)

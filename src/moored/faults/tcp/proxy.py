@@ -19,6 +19,9 @@ from moored.faults.tcp.toxics import Direction, Toxic
 
 __all__ = ["TcpConnection", "TcpProxy", "ToxicExists", "open_tcp_proxy"]
 
+MAX_ABANDONED = 64
+"""How many connections are kept, for the server alone, whose clients have gone."""
+
 _DIRECTIONS: tuple[Direction, ...] = ("upstream", "downstream")
 
 
@@ -52,8 +55,10 @@ class TcpProxy:
 
     The upstream is dialled when a client connects.  Each side's end in order is passed on as that,
     and the other direction lives on until it ends too, or until nothing has come for ten seconds.
-    A reset is passed on as a reset.  Every method that changes something has done so when it
-    returns, on live connections too.
+    A reset is passed on as a reset.  When a client has gone while a toxic keeps its end from the
+    server, its socket is closed and the server's stays, as silent as before, until the toxic lets
+    go; of more than 64 such connections the oldest are closed.  Every method that changes something
+    has done so when it returns, on live connections too.
 
     :param name: names it.
     :param upstream: ``"host:port"`` of the server; looked at when a client connects.
@@ -94,6 +99,7 @@ class TcpProxy:
         self._connect = connect_upstream or self._dial
         self._buffer = memoryview(bytearray(BUFFER_BYTES))
         self._connections: dict[int, Connection] = {}
+        self._abandoned: dict[int, Connection] = {}
         self._log: Log[TcpConnection] = Log()
         self._accepting: _Accepting | None = None
 
@@ -254,7 +260,11 @@ class TcpProxy:
         self.connection_count += 1
         number = self.connection_count
         self._connections[number] = connection = Connection(
-            number, stream, seed=f"{self._seed}/{number}", buffer=self._buffer
+            number,
+            stream,
+            seed=f"{self._seed}/{number}",
+            buffer=self._buffer,
+            on_abandoned=self._abandon,
         )
         self._log.add(TcpConnection(number, connection.accepted))
         self.changes.notify()
@@ -265,6 +275,7 @@ class TcpProxy:
             await connection.run(self._connect, self._toxics_in_order)
         finally:
             del self._connections[connection.number]
+            self._abandoned.pop(connection.number, None)
             for direction, tally in connection.tallies.items():
                 self._received[direction] += tally.received
                 self._sent[direction] += tally.sent
@@ -275,6 +286,15 @@ class TcpProxy:
                 outcome=connection.outcome,
             )
             self.changes.notify()
+
+    def _abandon(self, connection: Connection) -> None:
+        self._abandoned[connection.number] = connection
+        if len(self._abandoned) > MAX_ABANDONED:
+            # The others end by themselves, in time.
+            oldest = next((each for each in self._abandoned.values() if each.stuck), None)
+            if oldest is not None:
+                del self._abandoned[oldest.number]
+                oldest.end(reset=True)
 
     def _toxics_in_order(self) -> Iterable[PlacedToxic]:
         return self.toxics.values()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import trio
 
 from moored.faults.endings import LINGER, half_close, reset
+from moored.faults.tcp.departure import is_watchable
+from moored.faults.tcp.peer_watch import PeerWatch
 from moored.faults.tcp.pipe import Pipe
 from moored.faults.tcp.stages import End
 from moored.faults.tcp.toxics import Direction, Toxic
@@ -38,6 +41,10 @@ class ShapedStream(trio.abc.HalfCloseableStream):
     connection, the client sees that end, receiving gives ``b""`` (after a reset it raises), and
     sending raises :class:`trio.BrokenResourceError`.
 
+    While it has toxics, a client that has gone for good is noticed, whatever they hold back: its
+    reset at once, its end in order when nothing has gone to it for ten seconds any more.  Receiving
+    and sending then raise :class:`trio.BrokenResourceError`, so that whoever serves it lets go.
+
     One task may send while another receives, as on any Trio stream.
 
     :param stream: the one to wrap; this closes it.
@@ -56,40 +63,74 @@ class ShapedStream(trio.abc.HalfCloseableStream):
         self._added = 0
         self._pipes: dict[Direction, Pipe] = {
             "downstream": (down := Pipe(self._start_writing)),
-            "upstream": (up := Pipe(self._start_receiving)),
+            "upstream": (up := Pipe(self._start_receiving, reads_on=not is_watchable(stream))),
         }
         self._down = down
         self._up = up
         self._tasks: set[trio.CancelScope] = set()
         # Whether a call is inside the wrapped stream.  It is not cancelled when a toxic comes: a
         # cancel scope for every call would cost more than all else here.
-        self._sending = False
+        self._sending = self._writing = False
         self._receiving = False
-        self._reading = False
-        self._taking = False
+        self._reading = self._taking = False
         self._ready = bytearray()
         self._ready_end: End | None = None
         self._changed = trio.lowlevel.ParkingLot()
         self._over: End | None = None
         self._eof_sent = False
-        self._down_ended = False
-        self._closed = False
+        self._down_ended = self._closed = False
+        self._sent = 0  # how often the client got something
+        self._watch = PeerWatch(
+            stream,
+            self._spawn,
+            activity=self._activity,
+            ended=up.read_on,
+            gone=self._client_gone,
+            silent=self._client_silent,
+            read=self._start_reading,
+        )
 
     # The toxics.
 
     def add(
-        self, toxic: Toxic, direction: Direction = "downstream", *, toxicity: float = 1.0
+        self,
+        toxic: Toxic,
+        direction: Direction = "downstream",
+        *,
+        toxicity: float = 1.0,
+        on_effect: Callable[[], None] | None = None,
     ) -> ToxicHandle:
         """Put ``toxic`` at the end of the chain of ``direction``; it strikes from now on.
 
         :param toxicity: the chance that it strikes on this stream at all; 1 by default.
+        :param on_effect: called once, when it has made a difference to what passes.
         """
         handle = ToxicHandle(direction)
         self._added += 1
         seed = f"{self._seed}/{direction}/{self._added}"
         if not self._closed:
-            self._pipes[direction].add(handle, toxic, seed=seed, toxicity=toxicity)
+            self._pipes[direction].add(
+                handle, toxic, seed=seed, toxicity=toxicity, on_effect=on_effect
+            )
+            self._watch.start(receiving=self._receiving)
         return handle
+
+    @contextmanager
+    def receive_again(self, data: bytes) -> Iterator[None]:
+        """Let ``data``, received last, come once more: through the toxics added in the block.
+
+        :meth:`add` has to be called there, for ``"upstream"``, and nobody may be receiving.
+        """
+        place, ended = self._up.length, self._ready_end
+        items = [data + self._ready, *self._up.take_back()]
+        yield
+        if self._over is not None or self._closed:
+            return
+        self._ready.clear()
+        self._ready_end = None
+        self._up.feed_again(items if ended is None else [*items, ended], place)
+        if ended is not None:  # and so has the task that delivers
+            self._spawn(self._deliver)
 
     def update(self, handle: ToxicHandle, toxic: Toxic) -> None:
         """Change a toxic.
@@ -127,8 +168,10 @@ class ShapedStream(trio.abc.HalfCloseableStream):
         self._sending = True
         try:
             await self.transport_stream.send_all(data)
+            self._sent += 1
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self._check_open()
+            self._client_gone()
             raise
         finally:
             self._sending = False
@@ -160,7 +203,7 @@ class ShapedStream(trio.abc.HalfCloseableStream):
         if not self._closed and self._over is None:
             self._down.feed(End(reset=True))
             await self._until(lambda: self._down_ended)
-            await reset(self.transport_stream)
+            await self._reset()
 
     def _start_writing(self) -> None:
         self._spawn(self._write)
@@ -169,7 +212,10 @@ class ShapedStream(trio.abc.HalfCloseableStream):
         try:
             while (item := await self._down.take()) is not None:
                 if not isinstance(item, End):
+                    self._writing = True
                     await self.transport_stream.send_all(item.data)
+                    self._writing = False
+                    self._sent += 1
                 elif item.whole or item.reset:
                     await self._end(item)
                     return
@@ -179,7 +225,7 @@ class ShapedStream(trio.abc.HalfCloseableStream):
                     self._changed.unpark_all()
                     return
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            self._fail()
+            self._client_gone(at_once=True)
 
     # Receiving.
 
@@ -197,12 +243,15 @@ class ShapedStream(trio.abc.HalfCloseableStream):
             data = await self.transport_stream.receive_some(max_bytes)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             if self._closed or self._over is None:
+                self._client_gone()
                 raise
             return await self._take_ready(max_bytes)
         finally:
             self._receiving = False
-            if not self._up.idle:  # A toxic came: from here on a task reads.
+            if not self._up.idle or self._watch.reads_on:  # A toxic came: now a task reads.
                 self._start_reading()
+        if not data:
+            self._watch.half_ended()
         if self._up.idle and self._over is None:
             return data
         self._up.feed(bytes(data) if data else End())
@@ -244,9 +293,12 @@ class ShapedStream(trio.abc.HalfCloseableStream):
             while data := await self.transport_stream.receive_some(_RECEIVE_BYTES):
                 self._up.feed(bytes(data))
                 await self._up.room()
-            self._up.feed(End())
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self._up.feed(End(reset=True))
+            self._client_gone()
+        else:
+            self._up.feed(End())
+            self._watch.half_ended()
 
     async def _deliver(self) -> None:
         while (item := await self._up.take()) is not None:
@@ -259,6 +311,26 @@ class ShapedStream(trio.abc.HalfCloseableStream):
             self._ready += item.data
             self._changed.unpark_all()
             await self._until(lambda: len(self._ready) < _READY_BYTES)
+
+    # A client that leaves, read or not.
+
+    def _activity(self) -> tuple[int, bool]:
+        sending = self._sending or self._writing
+        return self._sent, sending or self._down.moves or self._up.moves
+
+    def _client_silent(self) -> None:
+        self._client_gone()
+        self._spawn(partial(half_close, self.transport_stream))
+
+    def _client_gone(self, *, at_once: bool = False) -> None:
+        """Nothing reaches it any more, and what it said is heard only if no toxic keeps it."""
+        self._over = self._over or End(reset=True, whole=True)
+        if at_once or not self._up.moves:
+            self._ready_end = self._ready_end or self._over
+        self._down_ended = True
+        self._down.abandon()
+        self._up.abandon()
+        self._changed.unpark_all()
 
     # The end.
 
@@ -282,7 +354,7 @@ class ShapedStream(trio.abc.HalfCloseableStream):
         self._down_ended = True
         self._changed.unpark_all()
         if end.reset:
-            await reset(self.transport_stream)
+            await self._reset()
             return
         if not self._sending:
             await half_close(self.transport_stream)
@@ -295,13 +367,12 @@ class ShapedStream(trio.abc.HalfCloseableStream):
         if self._receiving:
             await trio.sleep(LINGER)  # for the client to close its side too
         if self._receiving:
+            self._watch.stop()
             await trio.aclose_forcefully(self.transport_stream)
 
-    def _fail(self) -> None:
-        self._over = self._over or End(reset=True, whole=True)
-        self._ready_end = self._ready_end or self._over
-        self._down_ended = True
-        self._changed.unpark_all()
+    async def _reset(self) -> None:
+        self._watch.stop()
+        await reset(self.transport_stream)
 
     async def aclose(self) -> None:
         """Close: what was sent still arrives, as late as the toxics have it, unless cancelled."""

@@ -64,17 +64,17 @@ async def relay(
 
     :param buffer: may be shared with others in the same thread: nothing stays in it during a wait.
     :returns: ``b""`` at the end, else what was received and has still to go through the pipe.
-    :raises trio.BrokenResourceError: when the source is broken.
+    :raises trio.BrokenResourceError: when the source is broken, or closed.
     :raises SinkBroken: when the sink is.
     """
-    reading = source.socket.fileno()
+    sock = source.socket  # Asked for its number each time: it may be closed during a wait.
     busy = 0
     while True:
         try:
-            size = os.readv(reading, [buffer if pipe.idle else buffer[:_CHUNK_BYTES]])
+            size = os.readv(sock.fileno(), [buffer if pipe.idle else buffer[:_CHUNK_BYTES]])
         except BlockingIOError:
             busy = 0
-            await trio.lowlevel.wait_readable(reading)
+            await _readable(sock)
             continue
         except OSError as exc:
             raise trio.BrokenResourceError from exc
@@ -86,7 +86,7 @@ async def relay(
         if size < len(buffer):
             # Less than there was room for: most likely there is no more now, and asking costs.
             busy = 0
-            await trio.lowlevel.wait_readable(reading)
+            await _readable(sock)
         elif busy == _CHUNKS_IN_A_ROW:
             busy = 0
             await trio.lowlevel.checkpoint()
@@ -95,23 +95,36 @@ async def relay(
 async def send(sink: trio.SocketStream, data: memoryview | bytes, tally: Tally) -> None:
     """Send all of ``data``; what does not go at once is copied.
 
-    :raises SinkBroken: when the sink is broken.
+    :raises SinkBroken: when the sink is broken, or closed.
     """
-    writing = sink.socket.fileno()
-    rest = memoryview(data)[_write(writing, data) :]
+    sock = sink.socket
+    rest = memoryview(data)[_write(sock, data) :]
     if rest:
         tally.sending = True
         rest = memoryview(bytes(rest))
-        while rest:
-            await trio.lowlevel.wait_writable(writing)
-            rest = rest[_write(writing, rest) :]
-        tally.sending = False
+        try:
+            while rest:
+                await trio.lowlevel.wait_writable(sock)
+                rest = rest[_write(sock, rest) :]
+        except trio.ClosedResourceError:
+            raise SinkBroken from None
+        finally:
+            tally.sending = False
     tally.sent += len(data)
 
 
-def _write(writing: int, data: memoryview | bytes) -> int:
+async def _readable(sock: trio.socket.SocketType) -> None:
+    if sock.fileno() < 0:  # closed while its bytes were being sent
+        raise trio.BrokenResourceError
     try:
-        return os.write(writing, data)
+        await trio.lowlevel.wait_readable(sock)
+    except trio.ClosedResourceError:
+        raise trio.BrokenResourceError from None
+
+
+def _write(sock: trio.socket.SocketType, data: memoryview | bytes) -> int:
+    try:
+        return os.write(sock.fileno(), data)
     except BlockingIOError:
         return 0
     except OSError as exc:

@@ -46,6 +46,7 @@ class End(NamedTuple):
 
 
 Item: TypeAlias = Data | End
+Effect: TypeAlias = Callable[[], None]
 T = TypeVar("T", bound=toxics.Toxic)
 
 
@@ -65,8 +66,9 @@ class Stage(Generic[T]):
     capacity = _WAITING_BYTES
     reads = True
 
-    def __init__(self, toxic: T, seed: str, now: float) -> None:
+    def __init__(self, toxic: T, seed: str, now: float, on_effect: Effect | None = None) -> None:
         self.toxic: T = toxic
+        self._on_effect = on_effect
         self.size: int = 0
         self._seed = seed
         self._rng = random.Random(seed)
@@ -76,6 +78,12 @@ class Stage(Generic[T]):
 
     def _start(self, now: float) -> None:
         """Begin."""
+
+    def _take_effect(self) -> None:
+        """Something is not as it would be without the toxic."""
+        if self._on_effect is not None:
+            self._on_effect()
+            self._on_effect = None
 
     @property
     def due(self) -> float:
@@ -144,12 +152,15 @@ class _Latency(Stage[toxics.Latency]):
         swing = self._rng.random() * 2 - 1 if self.toxic.jitter else 0
         delay = max(0.0, self.toxic.latency + swing * self.toxic.jitter)
         leaves = max(self._last, now, item.arrived + delay)
+        if leaves > now:
+            self._take_effect()
         self._leave(leaves, Data(item.data, leaves))
 
 
 class _Bandwidth(Stage[toxics.Bandwidth]):
     def _feed_data(self, item: Data, now: float) -> None:
         rate = self.toxic.rate
+        self._take_effect()
         if not rate:
             self._leave(math.inf, item)
             return
@@ -174,6 +185,8 @@ class _Slicer(Stage[toxics.Slicer]):
         for start, end in self._cuts(len(item.data)):
             self._leave(time, Data(item.data[start:end], item.arrived))
             time += self.toxic.delay
+            if time > now or end < len(item.data):
+                self._take_effect()
         self._free = time
 
     def _feed_end(self, item: End, now: float) -> None:
@@ -209,11 +222,13 @@ class _LimitData(Stage[toxics.LimitData]):
             self._passed += len(data)
             self._leave(now, Data(data, item.arrived))
         if self._passed >= self.toxic.bytes:
+            self._take_effect()
             self._leave(now, End(whole=True))
 
 
 class _SlowClose(Stage[toxics.SlowClose]):
     def _feed_end(self, item: End, now: float) -> None:
+        self._take_effect()
         self._leave(now + self.toxic.delay, item)
 
     def update(self, toxic: toxics.SlowClose, now: float) -> None:
@@ -227,6 +242,7 @@ class _ResetPeer(Stage[toxics.ResetPeer]):
 
     def feed(self, item: Item, now: float) -> None:
         if self._began is None:
+            self._take_effect()
             self._began = now
             self._leave(now + self.toxic.timeout, End(reset=True, whole=True))
 
@@ -242,13 +258,16 @@ class _Timeout(Stage[toxics.Timeout]):
     def _start(self, now: float) -> None:
         self._drain()
         if self.toxic.timeout:
+            self._take_effect()
             self._last = now
             self._leave(now + self.toxic.timeout, End(whole=True))
 
     def _feed_data(self, item: Data, now: float) -> None:
+        self._take_effect()
         self._start(now)
 
     def _feed_end(self, item: End, now: float) -> None:
+        self._take_effect()
         self._drain()
         self._last = now
         self._leave(now, End(item.reset, whole=True))
@@ -284,10 +303,12 @@ class _Corrupt(Stage[toxics.Corrupt]):
         data = bytearray(item.data)
         while self._next < end:
             at = int(self._next)
+            self._take_effect()
             data[at - start] ^= 1 << int(self._rng.random() * 8)
             self._next = self._after(at + 1)
         for offset in self.toxic.offsets:
             if start <= offset < end:
+                self._take_effect()
                 draw = random.Random(f"{self._seed}/{self.toxic.seed}/{offset}").random()
                 data[offset - start] = item.data[offset - start] ^ (1 << int(draw * 8))
         self._place = end
@@ -301,6 +322,9 @@ class _Corrupt(Stage[toxics.Corrupt]):
 class _HalfOpen(Stage[toxics.HalfOpen]):
     reads = False
 
+    def _start(self, now: float) -> None:
+        self._take_effect()
+
     def feed(self, item: Item, now: float) -> None:
         self._leave(math.inf, item)
 
@@ -310,12 +334,13 @@ class _HalfOpen(Stage[toxics.HalfOpen]):
 
 class _NeverAnswer(Stage[toxics.NeverAnswer]):
     def feed(self, item: Item, now: float) -> None:
+        self._take_effect()
         if isinstance(item, End):
             at_once = item.reset or item.whole
             self._leave(now if at_once else now + HALF_CLOSED_GRACE, item._replace(whole=True))
 
 
-_STAGES: dict[type, Callable[[Any, str, float], Stage[Any]]] = {
+_STAGES: dict[type, Callable[[Any, str, float, Effect | None], Stage[Any]]] = {
     toxics.Latency: _Latency,
     toxics.Bandwidth: _Bandwidth,
     toxics.Slicer: _Slicer,
@@ -330,10 +355,13 @@ _STAGES: dict[type, Callable[[Any, str, float], Stage[Any]]] = {
 }
 
 
-def stage_for(toxic: toxics.Toxic, seed: str, now: float) -> Stage[toxics.Toxic]:
+def stage_for(
+    toxic: toxics.Toxic, seed: str, now: float, on_effect: Effect | None = None
+) -> Stage[toxics.Toxic]:
     """A stage that does what ``toxic`` says.
 
     :param seed: decides all that is random.
     :param now: the time, in seconds, on the clock whose times the stage is then given.
+    :param on_effect: called once, when it has made a difference.
     """
-    return _STAGES[type(toxic)](toxic, seed, now)
+    return _STAGES[type(toxic)](toxic, seed, now, on_effect)

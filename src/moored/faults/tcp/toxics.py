@@ -198,8 +198,10 @@ class Corrupt:
 class HalfOpen:
     """The sender has vanished without a word: nothing is read from it, and nothing arrives.
 
-    No end either; the socket stays up until the toxic is removed (then all that waited arrives) or
-    the proxy ends the connection.  On both directions it is a peer whose cable was pulled.
+    No end either, until the toxic is removed (then all that waited arrives) or the proxy ends the
+    connection.  On both directions it is a peer whose cable was pulled.  The proxy itself still
+    notices when the sender is gone, and lets go of its socket: after a reset at once, and of a
+    client's ten seconds after it has ended its side.
     """
 
     kind: ClassVar[str] = "half_open"
