@@ -70,6 +70,19 @@ async def test_elsewhere_than_on_loopback_it_wants_a_token(opened):
 
 @pytest.mark.parametrize(
     ("host", "expected"),
+    [
+        *(("", "http://127.0.0.1:"), ("0.0.0.0", "http://127.0.0.1:")),
+        ("127.0.0.1", "http://127.0.0.1:"),
+    ],
+)
+async def test_its_url_is_of_the_kind_that_was_asked_for(opened, host, expected):
+    async with opened(host=host, token="secret") as api:
+        assert api.control.url == f"{expected}{api.control.port}"
+        assert await status(api, "/version", Authorization="Bearer secret") == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
     [("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("localhost", True), ("", False),
      ("0.0.0.0", False), ("::", False), ("10.0.0.1", False), ("localhost.test", False)],
 )  # fmt: skip
