@@ -15,6 +15,7 @@ import trio
 from starlette.routing import BaseRoute, Router
 
 from moored.faults.control import dashboard
+from moored.faults.control.body_limit import BodyLimit
 from moored.faults.control.fault_routes import fault_proxy_routes
 from moored.faults.control.guard import Guard, is_loopback
 from moored.faults.control.proxies import Proxies
@@ -111,7 +112,7 @@ async def open_control(
                 *toxiproxy_routes(proxies, metrics=metrics),
             ]
             guard = Guard(
-                Router(every_route, redirect_slashes=False, default=not_found),
+                BodyLimit(Router(every_route, redirect_slashes=False, default=not_found)),
                 host=host,
                 token=token or None,
                 allowed_hosts=allowed_hosts,
