@@ -77,6 +77,18 @@ async def test_proxies_are_made_told_and_closed(api, server, dial):
 
 
 @pytest.mark.parametrize(
+    ("listen", "host"),
+    [("127.0.0.1:0", "127.0.0.1"), ("0.0.0.0:0", "0.0.0.0"), (":0", "0.0.0.0")],
+)
+async def test_a_proxy_listens_where_it_was_told(api, dial, listen, host):
+    body = {"name": "q", "upstream": "http://127.0.0.1:1", "listen": listen}
+    made = (await api.call("POST", "/moored/proxies", body)).json()
+    port = int(made["listen"].removeprefix(f"{host}:"))
+    assert made["url"] == f"http://127.0.0.1:{port}"  # where it is reached from here
+    await dial(port)
+
+
+@pytest.mark.parametrize(
     ("change", "field", "words"),
     [
         ({"name": "a/b"}, "name", "name must be 1 to 100 letters"),
