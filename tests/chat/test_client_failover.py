@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from functools import partial
 
 import pytest
 import trio
@@ -11,7 +12,7 @@ import trio
 import moored
 from moored import chat
 
-from .support import ASK, CUT, DONE, HANG, ROLE, STOP, USAGE, Provider, Status, Wait, say
+from .support import ASK, CUT, DONE, HANG, ROLE, STOP, USAGE, Event, Provider, Status, Wait, say
 
 CLEAN = [ROLE, say("Hel"), say("lo"), STOP, USAGE, DONE]
 COOLDOWN = 30.0
@@ -39,12 +40,13 @@ class Two:
         self.network.serve(player)
         return await self.network.dial(host, port)
 
-    def client(self, settings=None, **options):
+    def client(self, settings=None, failures=5, **options):
         endpoints = [
             chat.Endpoint("http://a.test/v1", "ka", name="a", **options.pop("a", {})),
             chat.Endpoint("http://b.test/v1", "kb", name="b", **options.pop("b", {})),
         ]
-        failover = chat.Failover(endpoints, breaker=lambda: chat.CircuitBreaker(cooldown=COOLDOWN))
+        breaker = partial(chat.CircuitBreaker, failures=failures, cooldown=COOLDOWN)
+        failover = chat.Failover(endpoints, breaker=breaker)
         return chat.Client(
             endpoints=failover,
             dial=self.dial,
@@ -169,6 +171,20 @@ async def test_a_continuation_stays(clock, two):
     ):
         assert (await reply.complete()).text == "Hello"
         assert reply.endpoint.name == "a"
+
+
+@pytest.mark.parametrize("way", ["continue", "resume"])
+async def test_another_endpoint_does_not_go_on_with_what_it_did_not_begin(clock, two, way):
+    able = {"capabilities": chat.Capabilities(prefill="assistant", resume=True)}
+    cut = [Event(say("Hel"), id="1"), CUT]
+    two.plays("a.test", cut)
+    two.plays("b.test", CLEAN)
+    async with two.client(failures=1, on_interrupt=way, a=able) as client:
+        with pytest.raises(chat.ReplyError) as caught:
+            await client.complete(**ASK)
+    assert caught.value.not_recovered == "the endpoint that began it cannot be asked now"
+    assert caught.value.answer.text == "Hel"
+    assert two.calls["b.test"] == []
 
 
 async def test_a_malformed_request_is_not_sent_to_the_others(clock, two):

@@ -184,6 +184,7 @@ class Exchange:
 
     async def _attempts(self) -> None:
         way: Way | None = "again"
+        error: ReplyError | None = None
         while way is not None:
             before = self.endpoint
             self._turn = await self._resources.endpoints.next_turn(
@@ -194,6 +195,12 @@ class Exchange:
             )
             self.request = self._turn.request
             try:
+                if error is not None:
+                    error.not_recovered = self._why_not_by(self._turn.endpoint, way, before)
+                    if error.not_recovered:
+                        self._finish(error)
+                        return
+                    await self._prepare(way, error)
                 await self._attempt(self._turn, way)
                 return
             except ReplyError as exc:
@@ -202,7 +209,6 @@ class Exchange:
                 self._turn.abandoned()
             if way is not None:
                 await self._pause(error)
-                await self._prepare(way, error)
 
     async def _pause(self, error: ReplyError) -> None:
         """Wait as long as is due before the next attempt."""
@@ -292,10 +298,12 @@ class Exchange:
         attempts = self.settings.reconnect.attempts
         if not may_retry(error) or (attempts is not None and len(self.failures) >= attempts):
             return None
-        if not self.answer.begun and self._cursor is None:
+        wanted = self.settings.on_interrupt
+        if not self.answer.begun:
+            if wanted == "resume" and not self._why_not(wanted):
+                return wanted  # what was ordered is not ordered twice
             broken = isinstance(error, StreamTruncated)
             return "again" if self.settings.reconnect_before_content or not broken else None
-        wanted = self.settings.on_interrupt
         if wanted == "raise":
             return None
         error.not_recovered = self._why_not(wanted)
@@ -321,6 +329,14 @@ class Exchange:
             if self._cursor is None:
                 return "the server gave no cursor"
         return ""
+
+    def _why_not_by(self, endpoint: Endpoint, way: Way, before: Endpoint | None) -> str:
+        """Why another endpoint than the one before cannot go on; ``""`` where this one can."""
+        if endpoint is before or way in ("again", "restart"):
+            return ""
+        if way == "continue" and endpoint.capabilities.prefill and endpoint.api == "chat":
+            return ""
+        return "the endpoint that began it cannot be asked now"
 
     async def _prepare(self, way: Way, error: ReplyError) -> None:
         """Make room for the next attempt, and tell the consumer."""
