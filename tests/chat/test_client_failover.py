@@ -11,7 +11,7 @@ import trio
 import moored
 from moored import chat
 
-from .support import ASK, CUT, DONE, HANG, ROLE, STOP, USAGE, Provider, Status, say
+from .support import ASK, CUT, DONE, HANG, ROLE, STOP, USAGE, Provider, Status, Wait, say
 
 CLEAN = [ROLE, say("Hel"), say("lo"), STOP, USAGE, DONE]
 COOLDOWN = 30.0
@@ -193,6 +193,32 @@ async def test_cancelling_a_probe_gives_it_back(clock, two):
         before = len(two.calls["a.test"])
         await client.complete(**ASK)
     assert len(two.calls["a.test"]) == before + 1
+
+
+async def test_an_endpoint_that_always_cuts_its_answers_opens_its_circuit(clock, two):
+    two.plays("a.test", [ROLE, say("Hal"), CUT])
+    two.plays("b.test", CLEAN)
+    async with two.client() as client:
+        for _ in range(5):
+            with pytest.raises(chat.StreamTruncated):
+                await client.complete(**ASK)
+        assert (await client.complete(**ASK)).text == "Hello"
+    assert len(two.calls["a.test"]) == 5
+
+
+async def test_a_long_probe_keeps_the_others_waiting_only_until_its_first_content(clock, two):
+    two.plays("a.test", *[Status(503)] * 5, [say("Hel"), Wait(50), say("lo"), STOP, DONE])
+    two.plays("b.test", CLEAN)
+    async with two.client() as client:
+        for _ in range(5):
+            await client.complete(**ASK)
+        await trio.sleep(COOLDOWN + 1)
+        two.calls["b.test"].clear()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lambda: client.complete(**ASK))
+            await trio.sleep(1)
+            await client.complete(**ASK)
+    assert two.calls["b.test"] == []
 
 
 async def test_each_endpoint_gets_its_own_key(clock, two):

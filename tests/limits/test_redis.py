@@ -16,7 +16,7 @@ from moored.limits import CostTooLarge, Rate
 from moored.limits.gcra import Bucket
 from moored.limits.redis import RedisLimiter
 
-from .servers import on_redis
+from ..redis_server import on_redis
 
 pytestmark = on_redis
 ROOT = Path(__file__).parents[2]

@@ -257,9 +257,9 @@ class Exchange:
         self._observe(headers, 200)
 
     def progressed(self) -> None:
-        """The first content has come: the endpoint is sound."""
+        """The first content has come."""
         if self._turn is not None:
-            self._turn.succeeded()
+            self._turn.began()
 
     def ended(self, attempt: Attempt, error: ReplyError | None) -> None:
         """Decide how to go on, and tell the consumer if there is no way."""

@@ -77,6 +77,18 @@ async def test_proxies_are_made_told_and_closed(api, server, dial):
 
 
 @pytest.mark.parametrize(
+    ("listen", "host"),
+    [("127.0.0.1:0", "127.0.0.1"), ("0.0.0.0:0", "0.0.0.0"), (":0", "0.0.0.0")],
+)
+async def test_a_proxy_listens_where_it_was_told(api, dial, listen, host):
+    body = {"name": "q", "upstream": "http://127.0.0.1:1", "listen": listen}
+    made = (await api.call("POST", "/moored/proxies", body)).json()
+    port = int(made["listen"].removeprefix(f"{host}:"))
+    assert made["url"] == f"http://127.0.0.1:{port}"  # where it is reached from here
+    await dial(port)
+
+
+@pytest.mark.parametrize(
     ("change", "field", "words"),
     [
         ({"name": "a/b"}, "name", "name must be 1 to 100 letters"),
@@ -333,6 +345,25 @@ async def test_the_feed_tells_of_connections_and_faults(api, live, reading):
     assert told["connections"][0]["outcome"] == "cut"
     assert told["connections"][0]["samples"][0] <= seen
     assert (await late.next())[1]["injected"] == data["injected"]
+
+
+async def test_the_feed_tells_of_each_message(api, live, reading):
+    events = await live()
+    client = await reading()
+    told = []
+    while sum(each[3] for each in told) < 5:
+        data = await events.until(lambda name, data: name == "messages")
+        assert (data["proxy"], data["together"], data["missed"]) == ("p", None, 0)
+        told += data["messages"]
+    times = [each[0] for each in told]
+    assert times == sorted(times)
+    assert len(set(times)) == len(told) >= 3
+    assert all(0 < time <= data["now"] for time in times)
+    assert {tuple(each[1:3]) for each in told} == {(1, "to_client")}
+    await client.aclose()
+    late = await live()  # which hears of those that were before
+    data = await late.until(lambda name, data: name == "messages")
+    assert data["messages"][: len(told)] == told
 
 
 async def test_the_feed_tells_of_proxies(api, live, server):
