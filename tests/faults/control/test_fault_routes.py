@@ -177,13 +177,38 @@ async def test_a_strike_need_not_say_when(api, reading):
 async def test_a_strike_takes_its_aim(api, reading):
     path = "/moored/proxies/p"
     await reading(), await reading()
-    for aim in ({"connection": 9}, {"path": "/elsewhere"}):
-        fault = {"fault": "stall", **aim}
-        assert (await api.call("POST", f"{path}/strike", fault)).json()["struck"] == 0
+    fault = {"fault": "stall", "path": "/elsewhere"}
+    assert (await api.call("POST", f"{path}/strike", fault)).json()["struck"] == 0
     fault = {"fault": "stall", "connection": 2}
     assert (await api.call("POST", f"{path}/strike", fault)).json()["struck"] == 1
     found = await until(api, f"{path}/connections", lambda found: found[1]["state"] == "stalled")
     assert [each["state"] for each in found] == ["open", "stalled"]
+
+
+@pytest.mark.parametrize("aim", [9, [3, 9], {"from": 3}])
+@pytest.mark.parametrize("kind", ["cut", "half_open"])
+async def test_a_strike_at_no_connection_is_told(api, reading, aim, kind):
+    path = "/moored/proxies/p"
+    first, _ = await reading(), await reading()
+    answer = await api.call("POST", f"{path}/strike", {"fault": kind, "connection": aim})
+    words = f"there is no connection {json.dumps(aim)}, or it is forgotten"
+    assert (answer.status_code, answer.json()) == (404, {"error": words})
+    assert (await api.call("GET", f"{path}/injected")).json() == []
+    # One that has ended is none to strike, but it was there.
+    await first.aclose()
+    await until(api, f"{path}/connections?state=ended", bool)
+    answer = await api.call("POST", f"{path}/strike", {"fault": kind, "connection": [1, 9]})
+    assert (answer.status_code, answer.json()["struck"]) == (200, 0)
+
+
+@pytest.mark.parametrize("state", ["bogus", "", "Open"])
+async def test_an_unknown_state_is_told(api, state):
+    answer = await api.call("GET", f"/moored/proxies/p/connections?state={state}")
+    assert answer.status_code == 400
+    body = answer.json()
+    assert (body["field"], body["value"]) == ("state", state)
+    words = "state must be one of accepted, requested, open, stalled, closing, ended, not"
+    assert body["error"] == f"{words} {state!r}"
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -28,6 +28,7 @@ from moored.faults.proxies import (
     WatchedConnection,
     proxy_settings,
 )
+from moored.faults.proxies.activity import State
 from moored.faults.recording import recording_of
 from moored.faults.schedule import KINDS, ScheduleError
 
@@ -35,6 +36,7 @@ __all__ = ["fault_proxy_routes"]
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
+_STATES: tuple[State, ...] = get_args(State)
 _MOMENTS = ("after_messages", "after_bytes", "after_seconds", "at")
 
 
@@ -163,6 +165,8 @@ class _Routes:
         named = self._one(request)
         named.activity.look()
         state = request.query_params.get("state")
+        if state is not None and state not in _STATES:
+            raise ScheduleError("state", state, f"one of {', '.join(_STATES)}")
         found = map(self._connection, named.activity.connections.values())
         return _answer([each for each in found if state is None or each["state"] == state])
 
@@ -194,6 +198,10 @@ class _Routes:
             raise ScheduleError(
                 "fault", fault.kind, "one that can strike an open connection (arm this one)"
             )
+        named.activity.look()
+        if fault.connection is not None and not any(map(fault.aims_at, named.activity.connections)):
+            aim = fault_to_dict(fault)["connection"]
+            raise ApiError(404, f"there is no connection {json.dumps(aim)}, or it is forgotten")
         struck = named.proxy.strike(fault)
         return _answer({"struck": struck, "fault": fault_to_dict(fault)})
 
