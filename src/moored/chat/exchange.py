@@ -14,9 +14,10 @@ from moored.errors import MooredError
 
 from .accounting import Accounting, Bill
 from .answer import Answer
-from .attempt import Attempt, Clocks
+from .attempt import Attempt
 from .budget import Budget
 from .chunks import ChunkReader
+from .clocks import Clocks
 from .cost import Cost
 from .endpoint import Endpoint
 from .endpoints import Endpoints, Turn
