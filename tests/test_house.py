@@ -173,6 +173,9 @@ DOORS = [
         "moored.faults.control",
         "moored.faults.proxies",
         "moored.chat",
+        "moored.dropin",
+        "moored.limits",
+        "moored.pool",
     )
     if name in SOURCES
 ]

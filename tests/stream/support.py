@@ -366,6 +366,7 @@ def task_names(task=None):
 
 
 OURS = {"reconnect", "reader", "writer", "heartbeat", "idle-timeout", "ping"}
+OURS |= {"chat clocks", "chat reply"}
 
 
 def our_tasks():

@@ -7,12 +7,15 @@ import ssl
 
 import pytest
 import trio
+from wsproto.events import AcceptConnection
 
 import moored
 from moored.stream.stream import MESSAGES_PER_CHECKPOINT
 
 from .support import (
+    HttpPeer,
     Lines,
+    RawPeer,
     cut,
     goodbye,
     http,
@@ -565,3 +568,58 @@ async def test_an_id_taken_back_in_the_same_read_hides_no_position(clock, networ
             await stream.receive()
             positions.append(stream.position)
     assert positions == ["1", "2", ""]
+
+
+async def test_a_batch_is_what_is_there(clock, network):
+    network.serve(http(saying(b"data: a\n\ndata: b\n\ndata: c\n\n")))
+    async with network.sse() as stream:
+        assert (await stream.receive()).data == "a"
+        assert [event.data for event in await stream.receive_batch()] == ["b", "c"]
+
+
+async def test_a_batch_waits_and_raises_as_receive_does(clock, network):
+    network.serve(talking("one", then=goodbye(1008)))
+    async with network.websocket() as stream:
+        assert await stream.receive_batch() == ["one"]
+        with pytest.raises(moored.StreamError):
+            await stream.receive_batch()
+
+
+async def test_taking_a_batch_makes_room_in_a_full_inbox(clock, network):
+    network.serve(talking(*map(str, range(20)), then=goodbye(1000)))
+    policy = moored.Policy(inbox_messages=3)
+    got = []
+    async with network.websocket(policy=policy) as stream:
+        with pytest.raises(moored.EndOfStream):
+            while True:
+                got += await stream.receive_batch()
+    assert got == [str(number) for number in range(20)]
+
+
+async def test_the_answers_headers_are_there(clock, network):
+    async def limited(stream):
+        await HttpPeer(stream).request()
+        await stream.send_all(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+            b"X-RateLimit-Remaining: 7\r\n\r\ndata: a\n\n"
+        )
+        await trio.sleep_forever()
+
+    network.serve(limited)
+    async with network.sse() as stream:
+        assert stream.response_headers == ()
+        await stream.receive()
+        assert ("x-ratelimit-remaining", "7") in stream.response_headers
+
+
+async def test_a_websockets_answers_headers_are_there_too(clock, network):
+    async def limited(stream):
+        peer = RawPeer(stream)
+        await peer.read()
+        await peer.say(AcceptConnection(extra_headers=[(b"X-Limit", b"7")]))
+        await peer.read_all()
+
+    network.serve(limited)
+    async with network.websocket() as stream:
+        await stream.wait_for(moored.State.OPEN)
+        assert ("x-limit", "7") in stream.response_headers

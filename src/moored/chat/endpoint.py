@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 import attrs
 
 from moored.core.checks import flag
+
+from .prices import Prices
 
 __all__ = ["ApiKey", "Capabilities", "Endpoint"]
 
@@ -73,6 +75,23 @@ def _api_key(endpoint: Any, field: attrs.Attribute[Any], value: Any) -> None:
         )
 
 
+def _host_of(endpoint: Endpoint) -> str:
+    try:
+        return urlsplit(endpoint.base_url).netloc.rpartition("@")[2] or "endpoint"
+    except (ValueError, AttributeError, TypeError):
+        return "endpoint"  # the validator of base_url says what is wrong
+
+
+def _names(value: Iterable[str] | None) -> tuple[str, ...] | None:
+    if isinstance(value, str):
+        raise TypeError(f"Endpoint.models must be a sequence of names, not {value!r}")
+    return None if value is None else tuple(value)
+
+
+def _prices(value: Any) -> Any:
+    return Prices(value) if isinstance(value, Mapping) else value
+
+
 @attrs.frozen
 class Endpoint:
     """One place that answers: a URL, a key, and what is particular to it.
@@ -87,22 +106,21 @@ class Endpoint:
     :param end: what proves that an answer is complete: ``"either"`` (default) a finish reason or
         ``[DONE]``, ``"done"``, ``"finish_reason"``, or ``"both"``.
     :param malformed: what to do with a chunk that is no JSON object: ``"raise"`` (default) or
-        ``"skip"``, which counts it in :attr:`Answer.malformed_chunks`.
+        ``"skip"``, which counts it in :attr:`moored.chat.Answer.malformed_chunks`.
     :param capabilities: what it can do.
     :param limits: a :class:`moored.limits.Limiter` for what goes to it.
-    :param prices: what its models cost, see :class:`moored.chat.Prices`; ``None`` for the client's.
+    :param prices: what its models cost: a :class:`moored.chat.Prices`, or a mapping from the name
+        of a model to its :class:`moored.chat.Price`; ``None`` for the client's.
     :param websocket_path: what follows ``base_url`` on a WebSocket.
     """
 
     base_url: str = attrs.field(validator=_base_url, repr=False)
     api_key: ApiKey = attrs.field(default=None, repr=False, validator=_api_key)
     name: str = attrs.field(
-        default=attrs.Factory(lambda self: _host(self.base_url), takes_self=True),
+        default=attrs.Factory(_host_of, takes_self=True),
         validator=attrs.validators.instance_of(str),
     )
-    models: tuple[str, ...] | None = attrs.field(
-        default=None, converter=lambda names: None if names is None else tuple(names)
-    )
+    models: tuple[str, ...] | None = attrs.field(default=None, converter=_names)
     transport: Literal["sse", "websocket"] = attrs.field(
         default="sse", validator=attrs.validators.in_(("sse", "websocket"))
     )
@@ -121,7 +139,7 @@ class Endpoint:
         factory=Capabilities, validator=attrs.validators.instance_of(Capabilities)
     )
     limits: Any = attrs.field(default=None, repr=False)
-    prices: Any = attrs.field(default=None, repr=False)
+    prices: Any = attrs.field(default=None, repr=False, converter=_prices)
     websocket_path: str = "/chat/stream"
 
     def __attrs_post_init__(self) -> None:
@@ -133,10 +151,3 @@ class Endpoint:
     def serves(self, model: str) -> bool:
         """Whether it has ``model``."""
         return self.models is None or model in self.models
-
-
-def _host(base_url: str) -> str:
-    try:
-        return urlsplit(base_url).netloc.rpartition("@")[2] or "endpoint"
-    except (ValueError, AttributeError, TypeError):
-        return "endpoint"

@@ -9,6 +9,7 @@ from importlib.metadata import version
 
 import click
 
+from moored.cli.chat.command import chat_command
 from moored.cli.demo.command import demo
 from moored.cli.gauntlet.command import gauntlet
 from moored.cli.proxy.command import proxy
@@ -31,6 +32,7 @@ def moored(context: click.Context) -> None:
     \b
     moored demo                              watch streams live through faults
     moored tail wss://example.com/feed       follow a stream, through drops
+    moored chat --base-url URL --model NAME  ask a model, and stream its answer
     moored serve                             a mock AI server and a numbered feed
     moored proxy --upstream URL --fault ...  break connections on purpose
     moored gauntlet -- COMMAND {url}         score any client against faults
@@ -44,7 +46,7 @@ def moored(context: click.Context) -> None:
         context.exit(2)
 
 
-for _command in (demo, tail, serve, proxy, toxiproxy, gauntlet):
+for _command in (demo, tail, chat_command, serve, proxy, toxiproxy, gauntlet):
     moored.add_command(_command)
 
 

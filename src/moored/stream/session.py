@@ -22,7 +22,7 @@ from moored.core.transitions import Blocked, Ended, Progressed
 from moored.errors import HookFailed
 from moored.transports.base import Connection, ConnectionEnded
 
-from .timer import Timer
+from .timer import Timer, let_readers_go_first
 
 if TYPE_CHECKING:
     from .supervisor import Supervisor
@@ -33,9 +33,6 @@ M = TypeVar("M")
 
 WRITE_FAILURE_GRACE = 1.0
 """Seconds for the reader to find out why writing failed, and to take in what came before."""
-
-HELD_UP = 0.05
-"""Seconds that one turn of Trio's loop takes only when somebody held it up."""
 
 HANG_UP_TIMEOUT = 1.0
 """Seconds for the end of a connection that is to be replaced."""
@@ -110,7 +107,7 @@ class Session(Generic[M]):
             await timer.sleep_until(deadline())
             if trio.current_time() < deadline():
                 continue
-            await _let_the_reader_go_first()
+            await let_readers_go_first()
             if trio.current_time() >= deadline():
                 self._supervisor.expire()
                 self.hasten()
@@ -204,13 +201,3 @@ class Session(Generic[M]):
             self._supervisor.fail(exc)
         finally:
             self._probing = False
-
-
-async def _let_the_reader_go_first() -> None:
-    """Our own loop may have been held up, with bytes waiting in the socket: our lateness must not
-    be taken for the peer's silence.  One turn of the loop is enough, if it was not held up too."""
-    for _ in range(3):
-        before = trio.current_time()
-        await trio.lowlevel.checkpoint()
-        if trio.current_time() - before < HELD_UP:
-            return

@@ -9,6 +9,7 @@ import trio
 from moored.core.causes import Cause
 from moored.core.transitions import State, Woken
 from moored.errors import EndOfStream, ReceiveOnly, StreamClosed
+from moored.transports.base import ResponseHeaders
 
 from .history import Stats, Transitions
 from .supervisor import Supervisor
@@ -53,6 +54,12 @@ class Stream(Generic[M]):
         ``None`` where there is no connection, or the server chose none."""
         session = self._supervisor.session
         return None if session is None else session.subprotocol
+
+    @property
+    def response_headers(self) -> ResponseHeaders:
+        """The headers with which the server answered the last connection: pairs, names in lower
+        case; empty before there was one."""
+        return self._supervisor.response_headers
 
     @property
     def position(self) -> Any:
@@ -108,13 +115,26 @@ class Stream(Generic[M]):
         :raises StreamError: when the stream failed; it holds every cause on the way.
         :raises HookFailed: when one of the callables passed to the opener raised.
         """
+        await self._wait_for_message()
+        return self._inbox.pop()  # type: ignore[no-any-return]
+
+    async def receive_batch(self) -> list[M]:
+        """Wait for the next message; return it with all others that are there.
+
+        For consumers to whom the cost of a call for each message matters.  Raises as
+        :meth:`receive`.
+        """
+        await self._wait_for_message()
+        inbox = self._inbox
+        return [inbox.pop() for _ in range(len(inbox))]
+
+    async def _wait_for_message(self) -> None:
         await trio.lowlevel.checkpoint()
         while not self._inbox:
             if self._supervisor.outcome.finish is not None:
                 error = self._supervisor.final_error()
                 raise error from error.__cause__
             await self._inbox.wait_for_message()
-        return self._inbox.pop()  # type: ignore[no-any-return]
 
     async def send(self, message: M) -> None:
         """Put a message in the outbox; it goes out in order, on this connection or a later one.

@@ -31,7 +31,13 @@ from moored.core.transitions import (
     Wait,
 )
 from moored.errors import HookFailed, InternalError, MooredError
-from moored.transports.base import Attempt, Connection, ConnectionEnded, Transport
+from moored.transports.base import (
+    Attempt,
+    Connection,
+    ConnectionEnded,
+    ResponseHeaders,
+    Transport,
+)
 from moored.transports.target import call_sync_hook
 
 from .buffers import Inbox, Outbox, Received
@@ -93,6 +99,7 @@ class Supervisor(Generic[M]):
         )
         self.inbox: Inbox[Any] = self.intake.inbox
         self.connections: int = 0
+        self.response_headers: ResponseHeaders = ()
         self.gaps: int = 0
         self.nursery: trio.Nursery | None = None  # for what outlives a connection
         self._unreported: deque[Gap] = deque()
@@ -192,6 +199,7 @@ class Supervisor(Generic[M]):
         if self.state is not State.CONNECTING:
             return  # closed by us in the moment in which it came about
         self.connections += 1
+        self.response_headers = connection.response_headers
         self.intake.continuity.next_connection()
         if self.hooks.acknowledged is not None:
             self.outbox.send_again()

@@ -1,10 +1,13 @@
-"""Sleeping until a deadline that others may bring forward."""
+"""Sleeping until a deadline that others may move, and judging it fairly."""
 
 from __future__ import annotations
 
 import trio
 
-__all__ = ["Timer"]
+__all__ = ["Timer", "let_readers_go_first"]
+
+HELD_UP = 0.05
+"""Seconds that one turn of Trio's loop takes only when somebody held it up."""
 
 
 class Timer:
@@ -24,3 +27,16 @@ class Timer:
         """Bring the deadline forward, if somebody sleeps beyond it."""
         if self._scope is not None and deadline < self._scope.deadline:
             self._scope.deadline = deadline
+
+
+async def let_readers_go_first() -> None:
+    """To call between a deadline's passing and its consequences.
+
+    Our own loop may have been held up, with bytes waiting in the socket: our lateness must not be
+    taken for the peer's silence.  One turn of the loop is enough, if it was not held up too.
+    """
+    for _ in range(3):
+        before = trio.current_time()
+        await trio.lowlevel.checkpoint()
+        if trio.current_time() - before < HELD_UP:
+            return

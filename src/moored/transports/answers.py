@@ -9,7 +9,7 @@ import trio
 from moored.core.backoff import retry_after_of
 from moored.core.causes import HandshakeRejected, RateLimited
 
-__all__ = ["MAX_BODY_BYTES", "body_timeout", "rejection"]
+__all__ = ["MAX_BODY_BYTES", "body_timeout", "header_pairs", "rejection"]
 
 MAX_BODY_BYTES = 64 * 1024
 """How much of a rejection's body is kept."""
@@ -24,6 +24,13 @@ def body_timeout() -> float:
     return max(0.0, min(REJECTION_BODY_TIMEOUT, left / 2))
 
 
+def header_pairs(headers: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[str, str], ...]:
+    """Headers as text, names in lower case."""
+    return tuple(
+        (name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in headers
+    )
+
+
 def rejection(
     status: int,
     headers: Iterable[tuple[bytes, bytes]],
@@ -36,9 +43,7 @@ def rejection(
 
     :param wall_time: the present, in seconds since the epoch, for ``Retry-After`` dates.
     """
-    pairs = tuple(
-        (name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in headers
-    )
+    pairs = header_pairs(headers)
     after = retry_after_of(pairs, wall_time=wall_time)
     body = bytes(body[:MAX_BODY_BYTES])
     kind = RateLimited if status == 429 else HandshakeRejected

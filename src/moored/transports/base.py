@@ -7,7 +7,7 @@ third transport is these two small classes: ``docs/howto/own-transport.md`` show
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import attrs
 
@@ -16,6 +16,8 @@ from moored.core.causes import Cause
 __all__ = ["Attempt", "Connection", "ConnectionEnded", "Transport"]
 
 M = TypeVar("M")
+
+ResponseHeaders: TypeAlias = tuple[tuple[str, str], ...]
 
 
 class ConnectionEnded(Exception):
@@ -61,6 +63,9 @@ class Connection(Generic[M]):
     """Whether :meth:`ping` works.  Where it does not, a quiet peer is simply waited for."""
     subprotocol: str | None = None
     """What the two sides agreed to speak, where the transport has such a thing."""
+    response_headers: ResponseHeaders = ()
+    """The headers with which the server answered, where there are any: pairs, names in lower
+    case."""
 
     @property
     def cursor(self) -> Any:

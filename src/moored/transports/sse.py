@@ -26,7 +26,7 @@ from moored.core.causes import (
 from moored.core.sse import EventDecoder, EventTooLarge, ServerSentEvent
 from moored.errors import HookFailed
 
-from .answers import rejection
+from .answers import header_pairs, rejection
 from .base import Attempt, Connection, ConnectionEnded, Transport
 from .content_coding import ContentDecoder, UnknownCoding
 from .dialing import Dial
@@ -139,13 +139,15 @@ class SseTransport(Transport[ServerSentEvent]):
             await self._ask(exchange, url, headers, attempt)
             assert exchange.response is not None
             coding = exchange.response.headers.get("content-encoding", "")
-            return SseConnection(
+            connection = SseConnection(
                 exchange,
                 self._request,
                 attempt,
                 content=ContentDecoder(coding),
                 decoder=EventDecoder(attempt.cursor or "", max_event_bytes=self._max_event_bytes),
             )
+            connection.response_headers = header_pairs(exchange.response.headers.raw)
+            return connection
         except UnknownCoding as exc:
             cause = await self._rejection(exchange, str(exc))
             await exchange.aclose()

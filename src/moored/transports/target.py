@@ -124,6 +124,8 @@ async def call_hook(name: str, hook: Callable[..., Any], *args: Any) -> Any:
         return value
     try:
         return await value
+    except HookFailed:
+        raise  # of a callable inside of this one, which says more
     except Exception as exc:
         raise HookFailed(name) from exc
 

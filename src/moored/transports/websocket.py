@@ -21,6 +21,7 @@ from wsproto.utilities import LocalProtocolError
 
 from moored.core.causes import AbnormalClosure, Cause, PeerClosed, ProtocolViolation
 
+from .answers import header_pairs
 from .base import Attempt, Connection, ConnectionEnded, Transport
 from .dialing import Dial, default_ssl_context, dial
 from .target import Target
@@ -77,7 +78,7 @@ class WebSocketTransport(Transport[str | bytes]):
         port = url.port or (443 if secure else 80)
         stream = await dial(url.host, port, ssl_context=context, open_stream=self._open_stream)
         try:
-            protocol, subprotocol, recent = await shake_hands(
+            protocol, answer, recent = await shake_hands(
                 stream,
                 url,
                 headers,
@@ -90,7 +91,8 @@ class WebSocketTransport(Transport[str | bytes]):
         connection = WebSocketConnection(
             stream, protocol, max_message_bytes=self._max_message_bytes, recent=recent
         )
-        connection.subprotocol = subprotocol
+        connection.subprotocol = answer.subprotocol
+        connection.response_headers = header_pairs(answer.extra_headers)
         return connection
 
 

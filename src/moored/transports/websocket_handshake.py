@@ -43,11 +43,11 @@ async def shake_hands(
     *,
     subprotocols: Sequence[str],
     wall_clock: Callable[[], float],
-) -> tuple[wsproto.WSConnection, str | None, bytes]:
+) -> tuple[wsproto.WSConnection, ws.AcceptConnection, bytes]:
     """Ask for a WebSocket, and return once the server has said yes.
 
     :returns: the protocol, which holds what followed the handshake in the same read; the
-        subprotocol that the server chose; and that read.
+        server's answer; and that read.
 
     :raises ConnectionEnded: when it said anything else.
     """
@@ -67,7 +67,7 @@ async def shake_hands(
         await stream.send_all(protocol.send(request_event))
         answer, data = await _read_answer(stream, protocol)
         if isinstance(answer, ws.AcceptConnection):
-            return protocol, answer.subprotocol, data
+            return protocol, answer, data
         body = await _read_body(stream, protocol) if answer.has_body else b""
     except trio.BrokenResourceError as exc:
         raise ConnectionEnded(ConnectFailed("handshake", exc.__cause__ or exc)) from exc

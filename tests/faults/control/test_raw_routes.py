@@ -106,6 +106,7 @@ async def test_those_who_come_are_refused_and_the_others_go_on(api, connected, d
         ("POST", "/strike", {"fault": "cut", "path": "/x"}, 400, "it knows bytes alone"),
         ("POST", "/strike", {"fault": "cut", "after_messages": 3}, 400, "it knows bytes alone"),
         ("POST", "/strike", {"fault": "cut", "how": "x"}, 400, "how must be 'fin' or 'rst'"),
+        ("POST", "/strike", {"fault": "cut", "connection": 2}, 404, "there is no connection 2"),
         ("POST", "/strike", [], 400, ""),
         ("PUT", "/accepting", 1, 400, "accepting must be true or false, not 1"),
         ("PUT", "/accepting", b"{", 400, ""),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,7 +14,14 @@ from moored.faults.catalogue.tcp import TcpFault
 from moored.faults.control.errors import ApiError
 from moored.faults.control.fault_data import connection_data, injected_data, proxy_data
 from moored.faults.control.feed import Feed
-from moored.faults.control.json_routes import Handler, answer, document, fault_now, json_routes
+from moored.faults.control.json_routes import (
+    Handler,
+    answer,
+    check_known,
+    document,
+    fault_now,
+    json_routes,
+)
 from moored.faults.control.proxies import Proxies
 from moored.faults.files import schedule_from_document
 from moored.faults.json_schema import schedule_json_schema
@@ -25,10 +32,13 @@ from moored.faults.proxies import (
     WatchedConnection,
     proxy_settings,
 )
+from moored.faults.proxies.activity import State
 from moored.faults.recording import recording_of
 from moored.faults.schedule import ScheduleError
 
 __all__ = ["fault_proxy_routes"]
+
+_STATES: tuple[State, ...] = get_args(State)
 
 
 def fault_proxy_routes(proxies: FaultProxies, raw: Proxies) -> list[BaseRoute]:
@@ -96,6 +106,8 @@ class _Routes:
         named = self._one(request)
         named.activity.look()
         state = request.query_params.get("state")
+        if state is not None and state not in _STATES:
+            raise ScheduleError("state", state, f"one of {', '.join(_STATES)}")
         found = map(self._connection, named.activity.connections.values())
         return answer([each for each in found if state is None or each["state"] == state])
 
@@ -127,6 +139,8 @@ class _Routes:
             raise ScheduleError(
                 "fault", fault.kind, "one that can strike an open connection (arm this one)"
             )
+        named.activity.look()
+        check_known(fault, named.activity.connections)
         struck = named.proxy.strike(fault)
         return answer({"struck": struck, "fault": fault_to_dict(fault)})
 

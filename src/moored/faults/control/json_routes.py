@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 from starlette.requests import Request
@@ -15,11 +15,11 @@ from moored.faults.catalogue.moments import Moment
 from moored.faults.control.bodies import MAX_BODY_BYTES, receive_body
 from moored.faults.control.errors import ApiError
 from moored.faults.files import DocumentError, parse
-from moored.faults.notation import fault_from_dict
+from moored.faults.notation import fault_from_dict, fault_to_dict
 from moored.faults.proxies import ProxyExists, UnknownProxy
 from moored.faults.schedule import KINDS, ScheduleError
 
-__all__ = ["Handler", "answer", "document", "fault_now", "json_routes"]
+__all__ = ["Handler", "answer", "check_known", "document", "fault_now", "json_routes"]
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
@@ -33,6 +33,16 @@ def json_routes(handlers: Mapping[str, Mapping[str, Handler]]) -> list[BaseRoute
         for path, methods in handlers.items()
         for method, handler in methods.items()
     ]
+
+
+def check_known(fault: Fault, connections: Iterable[int]) -> None:
+    """A strike at a connection has to aim at one of those that are known.
+
+    :raises ApiError: 404.
+    """
+    if fault.connection is not None and not any(map(fault.aims_at, connections)):
+        aim = json.dumps(fault_to_dict(fault)["connection"])
+        raise ApiError(404, f"there is no connection {aim}, or it is forgotten")
 
 
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}

@@ -11,7 +11,14 @@ from starlette.routing import BaseRoute
 from moored.faults.catalogue.base import Fault
 from moored.faults.catalogue.moments import Cut, Stall
 from moored.faults.control.fault_data import connection_data, raw_proxy_data
-from moored.faults.control.json_routes import Handler, answer, document, fault_now, json_routes
+from moored.faults.control.json_routes import (
+    Handler,
+    answer,
+    check_known,
+    document,
+    fault_now,
+    json_routes,
+)
 from moored.faults.control.proxies import ControlledProxy, Proxies
 from moored.faults.notation import fault_to_dict
 from moored.faults.proxies import FaultProxies
@@ -67,6 +74,8 @@ class _Routes:
 
     async def strike(self, request: Request) -> Response:
         raw, fault = self._one(request), _cut_or_stall(await document(request))
+        raw.activity.look()
+        check_known(fault, raw.activity.connections)
         if isinstance(fault, Cut):
             struck = raw.tcp.cut(fault.how, connection=fault.connection)
         else:

@@ -1,0 +1,151 @@
+"""Which failures another request may mend, and how long to wait before it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+
+import trio
+
+from moored.core.backoff import ceiling, delay
+from moored.core.causes import (
+    Cause,
+    Completed,
+    ConnectFailed,
+    HandshakeRejected,
+    HeartbeatLost,
+    PeerClosed,
+    Verdict,
+    verdict,
+)
+from moored.core.policy import Reconnect
+
+from .answer import Answer
+from .errors import (
+    ConnectionFailed,
+    ConnectTimeout,
+    LivenessTimeout,
+    MalformedChunk,
+    ProviderStreamError,
+    ReplyError,
+    RequestRejected,
+    StreamTruncated,
+    TimeoutExceeded,
+    TotalTimeout,
+)
+from .settings import Settings
+
+__all__ = ["RETRIED_STATUSES", "backoff", "error_of", "is_rate_limit", "may_retry"]
+
+RETRIED_STATUSES = frozenset({408, 409, 425, 429})
+"""Retried beside 5xx, as the OpenAI and Anthropic SDKs do: request timeout, conflict (a lock),
+too early, too many requests."""
+
+_TRANSIENT = frozenset(
+    {
+        "api_error",
+        "internal_error",
+        "internal_server_error",
+        "overloaded_error",
+        "rate_limit_error",
+        "rate_limit_exceeded",
+        "server_error",
+        "server_overloaded",
+        "service_unavailable",
+        "timeout",
+        "timeout_error",
+        "unavailable",
+    }
+)
+"""Types and codes of errors inside a stream after which another request may succeed: those of
+OpenAI, Anthropic and Google that stand for 429 and 5xx."""
+
+
+def error_of(cause: Cause, answer: Answer, settings: Settings) -> ReplyError:
+    """The error that the end of a connection amounts to, where the answer is not complete."""
+    match cause:
+        case ConnectFailed(stage="timeout"):
+            words = f"no connection within {settings.connect_timeout:g} s"
+            return ConnectTimeout(words, answer, settings.connect_timeout)
+        case ConnectFailed():
+            return ConnectionFailed(str(cause), answer, cause)
+        case HandshakeRejected():
+            return RequestRejected(answer, cause, _body_words(cause))
+        case HeartbeatLost(silent_for=seconds):
+            words = f"not a single byte for {seconds:g} s"
+            return LivenessTimeout(words, answer, seconds)
+        case _:
+            words = f"the stream ended before the answer was complete: {cause}"
+            return StreamTruncated(words, answer, cause)
+
+
+def _body_words(cause: HandshakeRejected) -> str:
+    """What an error's body says in words, bounded: it is the provider's, and shown to people."""
+    text = cause.body[:2000].decode("utf-8", "replace")
+    words = " ".join(text.split())
+    return "".join(c if c.isprintable() else "?" for c in words)[:300]
+
+
+def may_retry(error: ReplyError) -> bool:
+    """Whether another request may succeed where this one did not."""
+    match error:
+        case TotalTimeout() | MalformedChunk():
+            return False
+        case RequestRejected():
+            asked = dict(error.headers).get("x-should-retry", "").strip().lower()
+            if asked in ("true", "false"):  # the server knows
+                return asked == "true"
+            return error.status >= 500 or error.status in RETRIED_STATUSES
+        case ProviderStreamError():
+            return _is_transient(error)
+        case StreamTruncated(cause=Completed() | PeerClosed(code=1000)):
+            return True  # a good end, as far as the transport goes
+        case ConnectionFailed() | StreamTruncated():
+            return verdict(error.cause) is Verdict.RETRY
+        case TimeoutExceeded():
+            return True
+        case _:
+            return False
+
+
+def _is_transient(error: ProviderStreamError) -> bool:
+    body = error.body if isinstance(error.body, Mapping) else {}
+    for name in ("code", "status", "type"):
+        value = body.get(name)
+        if isinstance(value, str) and value.isdecimal():
+            value = int(value)
+        if isinstance(value, int) and not isinstance(value, bool) and 400 <= value < 600:
+            return value >= 500 or value in RETRIED_STATUSES
+        if isinstance(value, str) and value.lower() in _TRANSIENT:
+            return True
+    return False
+
+
+def is_rate_limit(error: ReplyError) -> bool:
+    """Whether the endpoint said that it is asked too much: a cooldown and not a failure."""
+    if isinstance(error, RequestRejected):
+        return error.status == 429
+    if isinstance(error, ProviderStreamError):
+        words = {str(error.code), str(error.type)}
+        return bool(words & {"429", "rate_limit_error", "rate_limit_exceeded"})
+    return False
+
+
+def backoff(error: ReplyError, failures: int, reconnect: Reconnect, rng: random.Random) -> float:
+    """Seconds to wait before the next attempt: full jitter, above what the server asked for.
+
+    :param failures: attempts that have failed, at least 1.
+    """
+    asked = error.retry_after if isinstance(error, RequestRejected) else None
+    floor = min(asked or 0.0, reconnect.retry_after_maximum)
+    upper = ceiling(
+        failures - 1,
+        initial=reconnect.initial,
+        maximum=reconnect.maximum,
+        multiplier=reconnect.multiplier,
+    )
+    seconds = delay(upper, rng, floor=floor)
+    budget = reconnect.budget
+    while budget is not None and not budget.withdraw(trio.current_time() + seconds):
+        seconds += budget.wait(trio.current_time() + seconds)
+    return seconds

@@ -1,0 +1,1 @@
+"""``moored chat``: one streamed answer on the terminal."""
