@@ -92,6 +92,22 @@ async def test_complete_has_only_the_new_answer(clock, provider):
     assert answer.text == "Hello"
 
 
+async def test_a_restart_that_is_refused_at_first(clock, provider):
+    provider.plays([ROLE, say("Hallo"), CUT], Status(503), [ROLE, CUT], CLEAN)
+    reply, events, error = await outcome(provider, on_interrupt="restart")
+    assert (error, reply.answer.text) == (None, "Hello")
+    [restarted] = [each for each in events if isinstance(each, chat.Restarted)]
+    assert (restarted.attempt, restarted.discarded.text) == (4, "Hallo")
+
+
+async def test_where_no_restart_comes_about_the_partial_answer_stays(clock, provider):
+    provider.plays([ROLE, say("Hallo"), CUT], Status(503))
+    reply, events, error = await outcome(provider, on_interrupt="restart")
+    assert isinstance(error, chat.RequestRejected)
+    assert reply.answer.text == error.answer.text == "Hallo"
+    assert not any(isinstance(each, chat.Restarted) for each in events)
+
+
 async def test_restarts_are_bounded(clock, provider):
     provider.plays([*HELLO, CUT])
     reply, events, error = await outcome(provider, on_interrupt="restart")
@@ -143,7 +159,8 @@ async def test_an_answer_is_continued_again(clock, provider):
     provider.plays([say("a"), CUT], Status(503), [say("b"), STOP, DONE])
     reply, events, error = await outcome(provider, on_interrupt="continue", capabilities=PREFILL)
     assert (error, reply.answer.text) == (None, "ab")
-    assert [each.attempt for each in events if isinstance(each, chat.Continued)] == [2, 3]
+    # Of the attempt that was refused there is nothing to tell: it added nothing.
+    assert [each.attempt for each in events if isinstance(each, chat.Continued)] == [3]
 
 
 @pytest.mark.parametrize(

@@ -183,6 +183,8 @@ class Attempt:
                         if answer.done:
                             break
             except ReplyError:
+                if reader.progress != before and not progressed:
+                    self._observer.progressed()
                 await self._observer.emit(events)
                 if answer.proves_complete(end, self._choices):
                     return ProtocolViolation("an error after the end of the answer")
