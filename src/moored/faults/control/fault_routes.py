@@ -97,7 +97,7 @@ def _told(handler: Handler) -> Handler:
             return _answer({"error": str(exc)}, 400)
         except ScheduleError as exc:
             facts = {"field": exc.field, "value": _plain(exc.value), "bound": exc.bound}
-            return _answer({"error": str(exc), **facts}, 400)
+            return _answer({"error": exc.as_json, **facts}, 400)
 
     return respond
 
