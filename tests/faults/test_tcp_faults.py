@@ -87,7 +87,7 @@ async def test_bytes_are_late(timed, autojump_clock):
     assert (injected.fault, injected.time, injected.detail) == (
         Latency(latency=3),
         0,
-        "after 0 s",
+        "after 0 ms",
     )
     got, _ = await timed(Latency(latency=3, direction="to_server"), Latency(latency=1))
     assert whole(got) == ANSWER

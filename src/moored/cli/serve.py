@@ -12,6 +12,7 @@ import trio
 from moored.cli.running import Stop, run
 from moored.cli.serving import Reporter, announce, enter_listening
 from moored.faults import ServedRequest, Server, open_server
+from moored.faults.duration import duration
 
 __all__ = ["serve"]
 
@@ -114,6 +115,6 @@ def _words(request: ServedRequest) -> str:
     seconds = (request.ended or request.started) - request.started
     return (
         f"{request.number} {request.method} {request.path} ({request.transport}{after}): "
-        f"status {request.status}, {request.sent} messages in {seconds:.2f} s, "
+        f"status {request.status}, {request.sent} messages in {duration(seconds)}, "
         f"{'complete' if request.complete else 'the client left'}"
     )

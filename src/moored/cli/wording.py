@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from moored.faults import Cut, Injected, Refuse, Stall
+from moored.faults.duration import duration
 
 __all__ = ["injected_words"]
 
@@ -15,8 +16,8 @@ def injected_words(injected: Injected, *, pings: bool) -> str:
     match injected.fault:
         case Refuse(status=status, retry_after=None):
             return f"status {status}"
-        case Refuse(status=status, retry_after=seconds, retry_after_as="date"):
-            return f"status {status}, Retry-After: the date in {seconds:g} s"
+        case Refuse(status=status, retry_after=float() | int() as seconds, retry_after_as="date"):
+            return f"status {status}, Retry-After: the date in {duration(seconds)}"
         case Refuse(status=status, retry_after=seconds):
             return f"status {status}, Retry-After: {seconds}"
         case Cut(how=how):

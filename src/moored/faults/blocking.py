@@ -15,6 +15,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from moored.faults.catalogue.base import Fault
 from moored.faults.catalogue.moments import Moment
 from moored.faults.catalogue.tcp import TcpFault
+from moored.faults.duration import duration
 from moored.faults.proxy import Proxy, Schedule, open_proxy
 from moored.faults.record import ConnectionRecord, Injected
 from moored.faults.server import ServedRequest, Server, open_server
@@ -87,7 +88,7 @@ class _Blocking(Generic[L]):
         if self._ended:
             raise RuntimeError("its block has ended: nothing more can happen here")
         if not self._portal.call(self._true_within, timeout, condition):
-            raise TimeoutError(f"the condition has not come true within {timeout:g} s")
+            raise TimeoutError(f"the condition has not come true within {duration(timeout)}")
 
     async def _true_within(self, timeout: float, condition: Callable[[], bool]) -> bool:
         with trio.move_on_after(timeout) as scope:

@@ -12,6 +12,7 @@ from moored.faults.catalogue.http import GzipCut
 from moored.faults.catalogue.messages import MessageEdit, Piece, Swap
 from moored.faults.catalogue.moments import Moment
 from moored.faults.catalogue.websocket import IgnoreClose, LatePongs, SwallowPings
+from moored.faults.duration import duration
 from moored.faults.frames import CLOSE, PING, PONG
 from moored.faults.message_formats import FrameFormat, MessageFormat, Unit
 
@@ -174,7 +175,7 @@ class Editing:
                     if self._elapsed() >= (fault.after_seconds or 0) and self._take(index):
                         return False, Output(b"", injected=(Effect(fault, "a ping"),))
                 case LatePongs() if opcode == PONG and self._take(index):
-                    injected = (Effect(fault, f"a pong, {fault.seconds:g} s later"),)
+                    injected = (Effect(fault, f"a pong, {duration(fault.seconds)} later"),)
                     return False, Output(part, injected=injected, delay=fault.seconds)
                 case IgnoreClose() if opcode == CLOSE:
                     if self._direction == "to_client":

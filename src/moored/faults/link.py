@@ -18,6 +18,7 @@ from moored.faults.catalogue.moments import Moment, Place, Stall
 from moored.faults.catalogue.tcp import Down, TcpFault
 from moored.faults.client_frames import ClientFrames
 from moored.faults.duplex import ClientLeft, Ending, Wires
+from moored.faults.duration import duration
 from moored.faults.editing import Editing
 from moored.faults.endings import finish, reset
 from moored.faults.http_relay import HttpRelay
@@ -73,6 +74,9 @@ class Link:
         self.to_server: Passage = self._passage("to_server")
         self.client_frames: ClientFrames | None = None
         self._record = record
+        if record.messages is not None:
+            aim.to_client.on_messages = partial(record.messages.note, number, "to_client")
+            aim.to_server.on_messages = partial(record.messages.note, number, "to_server")
         self._connect = connect
         self.controlled = controlled
         self._accepted = trio.current_time()
@@ -194,7 +198,7 @@ class Link:
         if slow is None:
             await self.wires.to_client(passed)
         else:
-            self.inject(slow, f"{len(head)} bytes in {slow.seconds:g} s")
+            self.inject(slow, f"{len(head)} bytes in {duration(slow.seconds)}")
             start = trio.current_time()
             for n in range(len(passed)):
                 # By the clock, so that what sending takes adds nothing.

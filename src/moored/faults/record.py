@@ -11,6 +11,7 @@ import attrs
 import trio
 
 from moored.faults.catalogue.base import Fault
+from moored.faults.message_log import MessageLog
 
 __all__ = ["DEFAULT_LIMIT", "Changes", "ConnectionRecord", "Injected", "Log", "Record"]
 
@@ -147,10 +148,14 @@ class Record:
     """What one proxy did.
 
     :param limit: how many injections, and how many connections, are kept.
+    :param with_messages: whether there is a log of messages.
+
+    :ivar messages: when messages passed, or ``None``.
     """
 
-    def __init__(self, limit: int = DEFAULT_LIMIT) -> None:
+    def __init__(self, limit: int = DEFAULT_LIMIT, *, with_messages: bool = False) -> None:
         self.changes: Changes = Changes()
+        self.messages: MessageLog | None = MessageLog() if with_messages else None
         self._injected: deque[Injected] = deque(maxlen=limit)
         self._counts: Counter[str] = Counter()
         self._connections: Log[ConnectionRecord] = Log(limit)

@@ -9,6 +9,7 @@ import trio
 from moored.faults.aim import ConnectionAim
 from moored.faults.catalogue.base import Fault
 from moored.faults.catalogue.tcp import TcpFault
+from moored.faults.duration import duration
 from moored.faults.tcp.shaped import ShapedStream
 
 __all__ = ["Shaping"]
@@ -79,7 +80,7 @@ class Shaping:
 
     def put(self, fault: TcpFault) -> None:
         """Let ``fault`` begin now."""
-        note = self._injection(fault, f"after {trio.current_time() - self._accepted:g} s")
+        note = self._injection(fault, f"after {duration(trio.current_time() - self._accepted)}")
         handles = [self.stream.add(toxic, way, on_effect=note) for way, toxic in fault.placed]
 
         async def end(seconds: float) -> None:

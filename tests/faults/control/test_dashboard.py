@@ -179,6 +179,43 @@ async def test_a_cut_by_a_click_and_the_recovery(page, api):
     assert (injected.fault.kind, injected.fault.how, injected.connection) == ("cut", "rst", 1)
 
 
+def drawn(driver, connection, kind="down"):
+    """How many messages each line of a connection stands for; it is drawn anew all the time."""
+    marks = f'#timeline g[data-connection="{connection}"] rect.{kind}'
+    script = "return [...document.querySelectorAll(arguments[0])].map((e) => +e.dataset.count)"
+    return driver.execute_script(script, marks)
+
+
+async def test_each_message_is_on_the_timeline(page, api):
+    log = api.control.fault_proxies.get("p").proxy.messages
+    async with following(api) as ids:
+        await page.open(api.control.dashboard_url)
+        await page.until(lambda driver: len(ids) > 30)
+    total = sum(each.messages for each in log.since())
+    await page.until(lambda driver: sum(drawn(driver, 1)) == total)
+    # Twenty a second, each in its place.
+    assert len(await page.do(lambda: drawn(page.driver, 1))) > 0.6 * total
+    assert await page.count("#timeline svg rect.up") == 0
+
+
+async def test_messages_that_are_too_many_are_drawn_together_and_it_says_so(page, api):
+    note = "#timeline-note"
+    await page.open(api.control.dashboard_url)
+    await page.shows("#feed", "live")
+    async with httpx.AsyncClient() as http:
+        assert (await http.get(url_of(api) + "/feed?count=1")).status_code == 200
+        await page.one("#timeline svg rect.down")
+        said = await page.do(lambda: page.driver.find_element(By.CSS_SELECTOR, note).text)
+        assert "200" not in said
+        await http.get(url_of(api) + "/feed?count=900&pace=0.0005")
+    await page.shows(note, "More than 200 messages a second: those within 50 ms are drawn as one")
+    counts = await page.until(
+        lambda driver: (found := drawn(driver, 2)) and sum(found) >= 900 and found
+    )
+    assert max(counts) > 5
+    assert len(counts) < 200
+
+
 async def test_stalls_and_refusals_by_clicks(page, api):
     async with following(api):
         await page.open(api.control.dashboard_url)

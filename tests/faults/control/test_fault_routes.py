@@ -372,6 +372,25 @@ async def test_the_feed_tells_of_connections_and_faults(api, live, reading):
     assert (await late.next())[1]["injected"] == data["injected"]
 
 
+async def test_the_feed_tells_of_each_message(api, live, reading):
+    events = await live()
+    client = await reading()
+    told = []
+    while sum(each[3] for each in told) < 5:
+        data = await events.until(lambda name, data: name == "messages")
+        assert (data["proxy"], data["together"], data["missed"]) == ("p", None, 0)
+        told += data["messages"]
+    times = [each[0] for each in told]
+    assert times == sorted(times)
+    assert len(set(times)) == len(told) >= 3
+    assert all(0 < time <= data["now"] for time in times)
+    assert {tuple(each[1:3]) for each in told} == {(1, "to_client")}
+    await client.aclose()
+    late = await live()  # which hears of those that were before
+    data = await late.until(lambda name, data: name == "messages")
+    assert data["messages"][: len(told)] == told
+
+
 async def test_the_feed_tells_of_proxies(api, live, server):
     events = await live()
     assert len((await events.next())[1]["proxies"]) == 1

@@ -8,6 +8,7 @@ import trio
 from moored.cli.serving import Reporter
 from moored.cli.wording import injected_words
 from moored.faults import ConnectionRecord, Injected, Proxy, fault_to_dict
+from moored.faults.duration import duration
 from moored.faults.proxies import FaultProxies, NamedProxy
 
 __all__ = ["report", "words_of_injected"]
@@ -104,5 +105,5 @@ def _words(connection: ConnectionRecord) -> str:
     return (
         f"connection {connection.number} {connection.path}: {connection.outcome} "
         f"({connection.transport or 'no request'}{status}, {connection.messages} messages, "
-        f"{connection.bytes} bytes, {seconds:.2f} s)"
+        f"{connection.bytes} bytes, {duration(seconds)})"
     )

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
 import trio
 
+from moored.faults.message_log import Passed
 from moored.faults.notation import fault_to_dict, schedule_to_data
 from moored.faults.proxies import FaultProxies, NamedProxy, WatchedConnection
 from moored.faults.proxies.activity import state_of
 from moored.faults.record import Injected
 
-__all__ = ["connection_data", "injected_data", "now_of", "proxy_data", "samples_data"]
+__all__ = [
+    "connection_data",
+    "injected_data",
+    "messages_data",
+    "now_of",
+    "proxy_data",
+    "samples_data",
+]
 
 
 def now_of(proxies: FaultProxies) -> float:
@@ -65,6 +74,13 @@ def samples_data(
         for sample in watched.samples
         if sample.revision > after
     ]
+
+
+def messages_data(
+    proxies: FaultProxies, passed: Iterable[Passed]
+) -> list[tuple[float, int, str, int]]:
+    """Messages: time, connection, direction, and how many."""
+    return [(_since(proxies, each.time), *each[1:]) for each in passed]
 
 
 def injected_data(proxies: FaultProxies, injected: Injected) -> dict[str, Any]:

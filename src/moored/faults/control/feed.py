@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import trio
 from starlette.types import Receive, Scope, Send
@@ -12,11 +12,14 @@ from starlette.types import Receive, Scope, Send
 from moored.faults.control.fault_data import (
     connection_data,
     injected_data,
+    messages_data,
     now_of,
     proxy_data,
     samples_data,
 )
+from moored.faults.control.message_data import TOGETHER, gathered
 from moored.faults.proxies import FaultProxies, NamedProxy
+from moored.faults.proxies.activity import INTERVAL
 
 __all__ = ["Feed"]
 
@@ -34,7 +37,9 @@ class Feed:
 
     * ``proxies``: all of them, when anything about them has changed;
     * ``connections``: those of one that have changed, with the samples that are new;
-    * ``injected``: faults that have taken effect in one.
+    * ``injected``: faults that have taken effect in one;
+    * ``messages``: when messages have passed in one; where they are too many (more than 200 a
+      second), those of 50 ms of one connection and direction are told of together.
     """
 
     def __init__(self, proxies: FaultProxies) -> None:
@@ -66,19 +71,28 @@ async def _until_left(receive: Receive, everything: trio.CancelScope) -> None:
     everything.cancel()
 
 
+class _Told(NamedTuple):
+    """How far one reader has been told of one proxy, and when."""
+
+    look: int
+    injected: int
+    messages: int
+    time: float
+
+
 class _Reader:
     """What one reader knows."""
 
     def __init__(self, proxies: FaultProxies) -> None:
         self._proxies = proxies
-        self._told: dict[NamedProxy, tuple[int, int]] = {}  # the look, and how many injected
+        self._told: dict[NamedProxy, _Told] = {}
         self._listed: list[dict[str, Any]] | None = None
 
     @property
     def is_behind(self) -> bool:
         """Whether there are news."""
         current = {named: named.activity.revision for named in self._proxies}
-        return current != {named: look for named, (look, _) in self._told.items()}
+        return current != {named: told.look for named, told in self._told.items()}
 
     def news(self) -> Iterator[bytes]:
         """The events that this one has not been told."""
@@ -89,14 +103,17 @@ class _Reader:
         told = self._told
         self._told = {}
         for named in self._proxies:
-            look, injected = told.get(named, (-1, -1))
-            self._told[named] = (
+            log = named.proxy.messages
+            now = self._told[named] = _Told(
                 named.activity.revision,
                 sum(named.proxy.injected_counts.values()),
+                log.total if log is not None else 0,
+                trio.current_time(),
             )
-            yield from self._of_one(named, look, injected)
+            yield from self._of_one(named, told.get(named), now)
 
-    def _of_one(self, named: NamedProxy, look: int, injected: int) -> Iterator[bytes]:
+    def _of_one(self, named: NamedProxy, before: _Told | None, now: _Told) -> Iterator[bytes]:
+        look = -1 if before is None else before.look
         changed = [
             {
                 **connection_data(self._proxies, watched),
@@ -107,11 +124,27 @@ class _Reader:
         ]
         if changed:
             yield self._event("connections", proxy=named.name, connections=changed)
-        due = self._told[named][1] - injected if injected >= 0 else _FIRST_INJECTED
+        due = _FIRST_INJECTED if before is None else now.injected - before.injected
         found = named.proxy.injected[-due:] if due else ()
         if found:
             data = [injected_data(self._proxies, each) for each in found]
             yield self._event("injected", proxy=named.name, injected=data)
+        yield from self._messages(named, before, now)
+
+    def _messages(self, named: NamedProxy, before: _Told | None, now: _Told) -> Iterator[bytes]:
+        log, told = named.proxy.messages, 0 if before is None else before.messages
+        passed = () if log is None else log.since(told)
+        if not passed:
+            return
+        since = passed[0].time if before is None else before.time
+        found, together = gathered(passed, max(now.time - since, INTERVAL))
+        yield self._event(
+            "messages",
+            proxy=named.name,
+            messages=messages_data(self._proxies, found),
+            together=TOGETHER if together else None,
+            missed=now.messages - told - len(passed),
+        )
 
     def _event(self, name: str, **data: Any) -> bytes:
         text = json.dumps({"now": now_of(self._proxies), **data}, separators=(",", ":"))

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import attrs
 
 from moored.faults.counting import Count
+from moored.faults.duration import duration
 from moored.faults.gauntlet import measure
 from moored.faults.gauntlet.contract import MAX_CONNECTIONS_PER_SECOND
 from moored.faults.gauntlet.record import TrialRecord
@@ -93,7 +94,7 @@ def _failure(
     run = record.run
     if run.end != "exit":
         words = {
-            "time limit": f"still running after {record.trial.limit:g} s",
+            "time limit": f"still running after {duration(record.trial.limit)}",
             "flood": "flooded its output",
             "long line": "printed an endless line",
             "not started": "could not be started",

@@ -3,6 +3,7 @@
 const MAX_CONNECTIONS = 500;
 const MAX_SAMPLES = 1200;
 const MAX_INJECTED = 500;
+const MAX_MESSAGES = 20000;
 
 export const model = { proxies: [], details: new Map(), clock: null };
 
@@ -14,7 +15,7 @@ export function reset() {
 
 export function details(name) {
   if (!model.details.has(name)) {
-    model.details.set(name, { connections: new Map(), injected: [] });
+    model.details.set(name, { connections: new Map(), injected: [], messages: [] });
   }
   return model.details.get(name);
 }
@@ -38,7 +39,18 @@ export function take(event, data) {
     const { injected } = details(data.proxy);
     injected.push(...data.injected);
     injected.splice(0, injected.length - MAX_INJECTED);
+  } else if (event === "messages") {
+    takeMessages(details(data.proxy), data);
   }
+}
+
+function takeMessages(seen, { now, messages, together, missed }) {
+  for (const [time, connection, direction, count] of messages) {
+    seen.messages.push({ time, connection, direction, count });
+  }
+  seen.messages.splice(0, seen.messages.length - MAX_MESSAGES);
+  if (together !== null) seen.together = { time: now, seconds: together };
+  if (missed > 0) seen.missed = { time: now };
 }
 
 function takeConnections(known, changed) {

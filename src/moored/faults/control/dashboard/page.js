@@ -47,7 +47,8 @@ function draw() {
   for (const empty of document.querySelectorAll(".empty")) {
     empty.hidden = empty.previousElementSibling.querySelector("td, li") !== null;
   }
-  drawTimeline($("#timeline svg"), seen, { now: now(), seconds: Number($("#window").value) });
+  const shown = { now: now(), seconds: Number($("#window").value) };
+  $("#timeline-note").textContent = drawTimeline($("#timeline svg"), seen, shown);
 }
 
 function showTabs() {
