@@ -12,13 +12,17 @@ import trio
 
 import moored
 from moored.faults import load_schedule, open_server
+from moored.faults.catalogue.moments import Moment
+from moored.faults.catalogue.tcp import TcpFault
 from moored.faults.proxies import ProxySettings
+from moored.faults.schedule import KINDS
 
 selenium = pytest.importorskip("selenium", reason="selenium is not installed")
 from selenium import webdriver  # noqa: E402
 from selenium.common.exceptions import StaleElementReferenceException  # noqa: E402
 from selenium.webdriver.chrome.service import Service  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.support.select import Select  # noqa: E402
 from selenium.webdriver.support.wait import WebDriverWait  # noqa: E402
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
@@ -89,6 +93,15 @@ class Page:
         element = await self.one(selector)
         await self.do(element.clear)
         await self.do(lambda: element.send_keys(text))
+
+    async def select(self, selector, words):
+        """Choose what has these words from a list."""
+
+        def select(driver):
+            Select(driver.find_element(By.CSS_SELECTOR, selector)).select_by_visible_text(words)
+            return True
+
+        await self.until(select)
 
     async def shows(self, selector, words):
         """Wait until an element shows these words."""
@@ -292,9 +305,35 @@ async def test_any_fault_is_struck_or_armed(page, api):
         await page.shows("#fault-message.wrong", "arm this one")
         await page.type("#fault", '{"fault": "limit_data", "connection": 1}')
         await page.click("#strike")
-        await page.shows("#fault-message.right", "struck 1 connections")
+        await page.shows("#fault-message.right", "struck 1 connection")
         await page.shows("#faults li", "limit_data")
         await page.shows('tr[data-connection="2"] .state', "open")
+
+
+async def test_each_kind_has_a_template_that_works_as_it_is(page, api):
+    proxy = api.control.fault_proxies.get("p").proxy
+    await page.open(api.control.dashboard_url)
+    await page.shows("#feed", "live")
+    for name, kind in KINDS.items():
+        await page.select("#kind", name)
+        await page.click("#arm")
+        await page.shows("#fault-message.right", "armed")
+        assert proxy.armed[-1].kind == name
+        if issubclass(kind, Moment | TcpFault):
+            await page.click("#strike")
+            await page.shows("#fault-message.right", "struck 0 connections")
+    assert len(proxy.armed) == len(KINDS)
+
+
+@pytest.mark.parametrize("kind", ["latency", "slicer", "corrupt"])
+async def test_a_template_shows_when_it_strikes(page, api, kind):
+    async with following(api):
+        await page.open(api.control.dashboard_url)
+        await page.shows("#connections .state", "open")
+        await page.select("#kind", kind)
+        await page.click("#strike")
+        await page.shows("#fault-message.right", "struck 1 connection")
+        await page.shows("#faults li", kind)
 
 
 async def test_proxies_are_added_chosen_and_closed(page, api):

@@ -3,6 +3,7 @@
 import { Refused, ask, download, readFeed, setToken, takeToken } from "./api.js";
 import { details, model, now, reset, take } from "./model.js";
 import { bytes, showConnections, showFaults } from "./tables.js";
+import { template } from "./templates.js";
 import { drawTimeline } from "./timeline.js";
 
 const RETRY_MS = 1000;
@@ -143,10 +144,8 @@ async function fillKinds() {
   $("#kind").replaceChildren(...kinds.map((kind) => new Option(kind)));
   const show = () => {
     const schema = $defs[$("#kind").value];
-    const fault = { fault: $("#kind").value };
-    for (const name of schema.required) fault[name] ??= schema.properties[name].minimum ?? 1;
     $("#kind-text").textContent = schema.description;
-    $("#fault").value = JSON.stringify(fault, null, 2);
+    $("#fault").value = JSON.stringify(template($("#kind").value), null, 2);
     $("#fault").title = Object.keys(schema.properties).join(", ");
   };
   $("#kind").addEventListener("change", show);
@@ -155,9 +154,11 @@ async function fillKinds() {
 
 async function sendFault(tail) {
   const output = $("#fault-message");
+  say(output, "", true);
   try {
     const answer = await (await ask("POST", path(tail), $("#fault").value)).json();
-    const words = tail === "/strike" ? `struck ${answer.struck} connections` : "armed";
+    const some = answer.struck === 1 ? "1 connection" : `${answer.struck} connections`;
+    const words = tail === "/strike" ? `struck ${some}` : "armed";
     say(output, words, true);
   } catch (error) {
     say(output, error.message, false);
