@@ -249,6 +249,17 @@ async def test_stalls_and_refusals_by_clicks(page, api):
     await page.shows("#faults li[data-fault=refuse]", "status 418")
 
 
+@pytest.mark.parametrize(("how_many", "words"), [("", "(1 left)"), ("2", "(2 left)"), ("0", None)])
+async def test_how_many_requests_are_refused(page, api, how_many, words):
+    await page.open(api.control.dashboard_url)
+    await page.type("#refuse-times", how_many)
+    await page.click("#refuse")
+    if words is None:
+        await page.shows("#message", "times must be an integer of at least 1, not 0")
+    else:
+        await page.shows("#armed li", f"refuse status=503 {words}")
+
+
 async def test_a_schedule_is_loaded_and_saved(page, api, tmp_path):
     good = [{"fault": "cut", "after_messages": 2, "connection": 1}]
     files = {"wrong.json": [{**good[0], "after_messages": -1}], "good.json": good}

@@ -125,11 +125,9 @@ for (const button of document.querySelectorAll("#controls [data-strike]")) {
 }
 
 $("#refuse").addEventListener("click", () => {
-  const fault = {
-    fault: "refuse",
-    status: $("#refuse-status").valueAsNumber,
-    times: $("#refuse-times").valueAsNumber,
-  };
+  const fault = { fault: "refuse", status: $("#refuse-status").valueAsNumber };
+  // What is left empty is left out: null would be for ever.
+  if ($("#refuse-times").value !== "") fault.times = $("#refuse-times").valueAsNumber;
   if ($("#refuse-retry").value !== "") fault.retry_after = $("#refuse-retry").valueAsNumber;
   attempt(() => ask("POST", path("/armed"), fault));
 });
