@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 from contextlib import asynccontextmanager
+from functools import partial
 
 import httpx
 import pytest
@@ -345,6 +346,37 @@ async def test_a_template_shows_when_it_strikes(page, api, kind):
         await page.click("#strike")
         await page.shows("#fault-message.right", "struck 1 connection")
         await page.shows("#faults li", kind)
+
+
+async def test_each_proxy_has_its_own_messages_and_stays_after_a_reload(page, opened):
+    upstream = "http://127.0.0.1:1"
+    settings = [ProxySettings(name, upstream) for name in ("first", "second", "third")]
+    async with opened(fault_proxies=settings) as api:
+        await page.open(api.control.dashboard_url)
+        await page.shows("#tabs [aria-selected=true]", "first")
+        await page.click("#strike")
+        await page.shows("#fault-message", "struck 0 connections")
+        await page.type("#schedule", "[")
+        await page.click("#apply")
+        await page.shows("#schedule-message", "not JSON")
+        await page.type("#refuse-times", "0")
+        await page.click("#refuse")
+        await page.shows("#message", "times must be")
+
+        await page.click("#tabs button:nth-child(2)")
+        await page.shows("#tabs [aria-selected=true]", "second")
+        for selector in ("#fault-message", "#schedule-message", "#message"):
+            words = "return document.querySelector(arguments[0]).checkVisibility() && "
+            words += "document.querySelector(arguments[0]).textContent"
+            said = await page.do(partial(page.driver.execute_script, words, selector))
+            assert not said
+
+        await page.do(page.driver.refresh)
+        await page.shows("#tabs [aria-selected=true]", "second")
+        await page.click("#tabs button:nth-child(3)")
+        await page.shows("#tabs [aria-selected=true]", "third")
+        await page.open(api.control.dashboard_url + "#proxy=gone")
+        await page.shows("#tabs [aria-selected=true]", "first")
 
 
 async def test_proxies_are_added_chosen_and_closed(page, api):

@@ -10,7 +10,7 @@ import trio
 from moored.faults import fault_to_dict, load_schedule, open_server, schedule_json_schema
 from moored.faults.proxies import ProxySettings
 
-SCRIPTS = ("page", "api", "model", "tables", "templates", "timeline")
+SCRIPTS = ("page", "address", "api", "model", "tables", "templates", "timeline")
 SCHEDULE = [{"fault": "cut", "after_messages": 3, "how": "rst", "connection": 1}]
 
 

@@ -1,5 +1,6 @@
 // The page: what is shown of the model, and what its buttons do.
 
+import { chosen, keep } from "./address.js";
 import { Refused, ask, download, readFeed, setToken, takeToken } from "./api.js";
 import { details, model, now, reset, take } from "./model.js";
 import { bytes, showConnections, showFaults } from "./tables.js";
@@ -54,6 +55,8 @@ function draw() {
 
 function showTabs() {
   const names = model.proxies.map((each) => each.name);
+  const wanted = chosen();
+  if (names.includes(wanted) && wanted !== selected) choose(wanted);
   if (!names.includes(selected)) choose(names[0] ?? null);
   const tabs = $("#tabs");
   if (tabs.dataset.names !== names.join(" ")) {
@@ -70,7 +73,7 @@ function newTab(name) {
   tab.setAttribute("role", "tab");
   tab.textContent = name;
   tab.addEventListener("click", () => {
-    choose(name);
+    keep(name);
     draw();
   });
   return tab;
@@ -81,7 +84,8 @@ function choose(name) {
   $("#connections tbody").replaceChildren();
   $("#faults").replaceChildren();
   delete $("#faults").dataset.mark;
-  say($("#schedule-message"), "", true);
+  for (const output of document.querySelectorAll("main output")) say(output, "", true);
+  $("#message").hidden = true;
   if (name !== null) attempt(showSchedule);
 }
 
