@@ -9,6 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import moored
+import moored.limits  # so that names in it are found from every page
 
 project = "Moored"
 author = "The Moored developers"
@@ -37,8 +38,8 @@ nitpicky = True
 nitpick_ignore_regex = [
     (
         r"py:.*",
-        r"(trio|httpx|httpcore|wsproto|h11|starlette|attrs?|ssl|socket|random|enum|datetime|contextlib"
-        r"|collections|typing|types|os|pathlib)\..*",
+        r"(trio|httpx2?|httpcore|wsproto|h11|starlette|attrs?|ssl|socket|random|enum|datetime|contextlib"
+        r"|collections|typing|types|os|pathlib|decimal|coredis)\..*",
     ),
     (r"py:class", r"(moored\..*\.)?M"),  # a type variable has no page
 ]

@@ -173,6 +173,7 @@ DOORS = [
         "moored.faults.control",
         "moored.faults.proxies",
         "moored.chat",
+        "moored.dropin",
         "moored.limits",
         "moored.pool",
     )

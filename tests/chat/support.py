@@ -73,6 +73,13 @@ class Status:
     body: bytes = b"{}"
 
 
+@attrs.frozen
+class Headers:
+    """First in a script: more headers of the answer.  Over SSE."""
+
+    lines: tuple[str, ...]
+
+
 class End:
     """The body ends in good order; a WebSocket closes with 1000."""
 
@@ -148,7 +155,14 @@ class Provider:
         self._note(peer)
         if script and script[0] is HANG:
             return await self._until_left(stream)
-        await peer.answer()
+        if script and isinstance(script[0], Headers):
+            more, script = script[0].lines, script[1:]
+            await stream.send_all("\r\n".join(["HTTP/1.1 200 OK", *more, ""]).encode())
+            await stream.send_all(
+                b"Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+            )
+        else:
+            await peer.answer()
         for step in script:
             match step:
                 case str():

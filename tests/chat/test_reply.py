@@ -301,7 +301,7 @@ async def test_an_unanswered_connection_has_an_error_of_its_own(clock, provider,
         with pytest.raises(chat.ConnectTimeout) as caught:
             await client.complete(**ASK)
     assert caught.value.seconds == 10
-    assert len(caught.value.earlier) == 2
+    assert len(caught.value.earlier) == 4
 
 
 async def test_a_refused_connection_too(clock, provider, network):

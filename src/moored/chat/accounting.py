@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from .answer import Answer
-from .budget import Budget
+from .budget import Budget, Reservation
 from .cost import Cost
 from .endpoint import Endpoint
 from .errors import PriceUnknown
@@ -57,6 +57,13 @@ class Accounting:
             self._counter = default_counter()
         return self._counter
 
+    def prepare(self) -> None:
+        """Load what takes long now, and not while replies are under way: a vocabulary and the
+        prices take up to half a second."""
+        self.counter  # noqa: B018 - made when it is first asked for
+        if self.budgets:
+            self.prices.cost(Usage(0, 0), model="gpt-5")
+
     @property
     def counts(self) -> bool:
         """Whether tokens had to be counted yet, so that it is of use to learn from what providers
@@ -83,10 +90,13 @@ class _Charge:
     text_before: int
     reported_before: Usage | None
     sent: bool = True
+    final: Usage | None = None
 
     def usage(self, accounting: Accounting) -> Usage:
         """What the provider said, or what it must have been."""
         request, answer = self.request, self.answer
+        if self.final is not None:
+            return self.final
         if not self.sent:
             return Usage(0, 0)
         if answer.usage is not None and answer.usage is not self.reported_before:
@@ -162,22 +172,25 @@ class Bill:
         """
         if resumes and self._charges:
             self._charges.pop()
+        for each in self._charges:
+            if each.answer is answer:  # what follows is not its own
+                each.final = each.usage(self._accounting)
         charge = _Charge(request, endpoint, answer, len(answer.text), answer.usage)
         limits = self._accounting.limits_of(endpoint)
         async with AsyncExitStack() as stack:
             expected = self._expected() if self._budgets or limits is not None else Usage(0, 0)
-            budgeted = [
-                await stack.enter_async_context(budget.reserve(self._price(expected, charge)))
-                for budget in self._budgets
-            ]
+            budgeted: list[Reservation] = []
             limited = None
-            if limits is not None:
-                try:
+            try:
+                for budget in self._budgets:
+                    reserving = budget.reserve(self._price(expected, charge))
+                    budgeted.append(await stack.enter_async_context(reserving))
+                if limits is not None:
                     limited = await stack.enter_async_context(limits.reserve(**_amounts(expected)))
-                except BaseException:
-                    for reservation in budgeted:
-                        reservation.release()
-                    raise
+            except BaseException:
+                for reservation in budgeted:
+                    reservation.release()
+                raise
             self._charges.append(charge)
             try:
                 yield
@@ -201,7 +214,7 @@ class Bill:
             raise PriceUnknown(charge.request.model, charge.endpoint.name)
         return cost.usd
 
-    def _settle(self, charge: _Charge, budgeted: list[Any], limited: Any) -> None:
+    def _settle(self, charge: _Charge, budgeted: list[Reservation], limited: Any) -> None:
         if budgeted or limited is not None:
             usage = charge.usage(self._accounting)
             cost = self._accounting.cost(usage, charge.request.model, charge.endpoint)

@@ -170,7 +170,7 @@ class Answer:
     model: str = ""
     done: bool = False
     malformed_chunks: int = 0
-    _price: Callable[[], Cost | None] = attrs.field(default=lambda: None, repr=False)
+    _price: Callable[[], Cost | None] = attrs.field(default=lambda: None, repr=False, alias="price")
 
     def choice(self, index: int) -> Choice:
         """One of the choices, which begins with this if it had not."""
@@ -206,7 +206,7 @@ class Answer:
 
     @property
     def cost(self) -> Cost | None:
-        """What it cost: see :attr:`Reply.cost`."""
+        """What it cost: see :attr:`moored.chat.Reply.cost`."""
         return self._price()
 
     @property
@@ -229,7 +229,7 @@ class Answer:
     def proves_complete(self, end: End, choices: int = 1) -> bool:
         """Whether what has come proves that the answer is whole.
 
-        :param end: what counts as proof, see :attr:`Endpoint.end`.
+        :param end: what counts as proof, see :attr:`moored.chat.Endpoint.end`.
         :param choices: how many answers were asked for.
         """
         finished = self.finished(choices)

@@ -28,8 +28,10 @@ from .opening import Network
 from .prices import Price, Prices
 from .reply import Reply
 from .request import Message, Request
+from .router import Explanation, Router
+from .rules import RouteRequest
 from .settings import OnInterrupt, Settings
-from .tokens import TokenCounter
+from .tokens import TokenCounter, estimate_messages
 
 __all__ = ["Client"]
 
@@ -45,15 +47,17 @@ class Client:
         is called before every attempt.
     :param transport: ``"sse"`` (default) or ``"websocket"``.
     :param endpoints: instead of ``base_url`` and the like: several, in order of preference, with
-        failover between them; or a :class:`Failover` with settings of its own.
+        failover between them; or a :class:`moored.chat.Failover` with settings of its own.
     :param limits: a :class:`moored.limits.Limiter` for endpoints that have none of their own.
     :param pool: a :class:`moored.pool.Pool` that bounds how many replies there are at once.
-    :param budget: a :class:`Budget`, or several that all have to have room.
+    :param budget: a :class:`moored.chat.Budget`, or several that all have to have room.
     :param prices: what models cost, for endpoints that have no prices of their own: a
-        :class:`Prices`, or a mapping from the name of a model to its :class:`Price`.  By default
-        those of ``genai-prices``, where that is installed (``moored[prices]``).
+        :class:`moored.chat.Prices`, or a mapping from the name of a model to its
+        :class:`moored.chat.Price`.  By default those of ``genai-prices``, where that is installed
+        (``moored[prices]``).
     :param counter: counts tokens where the provider has not said how many; by default
-        :func:`default_counter`, made when it is first needed.
+        :func:`moored.chat.default_counter`, made when it is first needed.
+    :param router: chooses the model where a request asks for ``"auto"`` or for a class of models.
     :param settings: clocks and recovery.
     :param on_interrupt: short for the setting of that name.
     :param ssl_context: for ``https`` and ``wss``; by default one with the system's certificate
@@ -61,7 +65,7 @@ class Client:
     :param dial: opens the byte streams, ``(host, port) -> trio.abc.Stream``.  By default TCP.
     :param rng: where all randomness comes from.
     :param wall_clock: seconds since the epoch, which ``Retry-After`` dates are compared with.
-    :param endpoint_options: more fields of the :class:`Endpoint`, such as ``end`` or
+    :param endpoint_options: more fields of the :class:`moored.chat.Endpoint`, such as ``end`` or
         ``capabilities``.
     :raises TypeError: when an argument is of a type that makes no sense.
     :raises ValueError: when one is out of bounds.
@@ -79,6 +83,7 @@ class Client:
         budget: Budget | Sequence[Budget] = (),
         prices: Prices | Mapping[str, Price] | None = None,
         counter: TokenCounter | None = None,
+        router: Router | None = None,
         settings: Settings | None = None,
         on_interrupt: OnInterrupt | None = None,
         ssl_context: ssl.SSLContext | None = None,
@@ -111,6 +116,12 @@ class Client:
             ),
             pool,
         )
+        if router is not None and not isinstance(router, Router):
+            raise TypeError(f"router must be a chat.Router or None, not {type(router).__name__}")
+        self._router = router
+        has_limits = limits is not None or any(each.limits for each in failover.endpoints)
+        if has_limits or router is not None or self._resources.accounting.budgets:
+            self._resources.accounting.prepare()
         self._closed = False
 
     def __repr__(self) -> str:
@@ -120,7 +131,7 @@ class Client:
     @property
     def counter_name(self) -> str:
         """How tokens are counted where the provider has not said how many: see
-        :func:`default_counter`."""
+        :func:`moored.chat.default_counter`."""
         return self._resources.accounting.counter.name
 
     def endpoint_statistics(self) -> dict[str, EndpointStatistics]:
@@ -152,6 +163,8 @@ class Client:
         settings: Settings | None = None,
         on_interrupt: OnInterrupt | None = None,
         budget: Budget | Sequence[Budget] = (),
+        tags: Iterable[str] = (),
+        conversation: str | None = None,
         **fields: Any,
     ) -> AbstractAsyncContextManager[Reply]:
         """Ask, and stream the answer while the ``async with`` body runs.
@@ -159,10 +172,13 @@ class Client:
         Leaving the body early hangs up, so that the provider stops generating.
 
         :param model: the model.
-        :param messages: the conversation so far: dicts as the API has them, or :class:`Message`.
+        :param messages: the conversation so far: dicts as the API has them, or
+            :class:`moored.chat.Message`.
         :param settings: instead of the client's.
         :param on_interrupt: instead of the settings'.
         :param budget: what this request may cost, beside the client's budgets.
+        :param tags: your own words for the request, which rules of the router can ask for.
+        :param conversation: what it belongs to: the router keeps to one model for it.
         :param fields: everything else goes into the request's body as it is: ``temperature``,
             ``tools``, ``n``, ``max_completion_tokens``, ...  ``None`` leaves a field out.
         :raises TypeError: when an argument is of a type that makes no sense.
@@ -170,7 +186,63 @@ class Client:
         """
         request = Request.of(model, messages, fields)
         settings = _settings(settings or self._settings, on_interrupt)
-        return self._stream([request], settings, _budgets(budget))
+        budgets = _budgets(budget)
+        return self._stream(self._routed(request, tags, conversation, budgets), settings, budgets)
+
+    def explain(
+        self,
+        *,
+        model: str,
+        messages: Iterable[Mapping[str, Any] | Message],
+        budget: Budget | Sequence[Budget] = (),
+        tags: Iterable[str] = (),
+        conversation: str | None = None,
+        **fields: Any,
+    ) -> Explanation:
+        """Why the router would send a request where it would, rule by rule.  Nothing is sent.
+
+        The parameters are those of :meth:`stream`.
+
+        :raises ValueError: when the client has no router.
+        """
+        if self._router is None:
+            raise ValueError("the client has no router: give it one with router=")
+        request = Request.of(model, messages, fields)
+        return self._router.explain(
+            self._route_request(request, tags, conversation, _budgets(budget))
+        )
+
+    def _routed(
+        self,
+        request: Request,
+        tags: Iterable[str],
+        conversation: str | None,
+        budgets: Sequence[Budget],
+    ) -> list[Request]:
+        """The same request of each model that may answer it, in order of preference."""
+        if self._router is None:
+            return [request]
+        route = self._router.route(self._route_request(request, tags, conversation, budgets))
+        return [attrs.evolve(request, model=model) for model in route.models]
+
+    def _route_request(
+        self,
+        request: Request,
+        tags: Iterable[str],
+        conversation: str | None,
+        budgets: Sequence[Budget],
+    ) -> RouteRequest:
+        accounting = self._resources.accounting
+        tools = request.fields.get("tools")
+        given = estimate_messages(accounting.counter, request.messages, request.model, tools)
+        left = [budget.remaining_usd for budget in (*accounting.budgets, *budgets)]
+        return RouteRequest.of(
+            {"model": request.model, "messages": request.messages, **request.fields},
+            estimated_tokens=given + (request.max_tokens or 0),
+            tags=tags,
+            conversation=conversation,
+            remaining_usd=min(left, default=None),
+        )
 
     async def complete(
         self,
@@ -180,6 +252,8 @@ class Client:
         settings: Settings | None = None,
         on_interrupt: OnInterrupt | None = None,
         budget: Budget | Sequence[Budget] = (),
+        tags: Iterable[str] = (),
+        conversation: str | None = None,
         **fields: Any,
     ) -> Answer:
         """Ask, and return the whole answer.  It is streamed all the same, under the same clocks.
@@ -192,6 +266,8 @@ class Client:
             settings=settings,
             on_interrupt=on_interrupt,
             budget=budget,
+            tags=tags,
+            conversation=conversation,
             **fields,
         ) as reply:
             await reply.complete()

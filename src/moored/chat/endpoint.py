@@ -106,7 +106,7 @@ class Endpoint:
     :param end: what proves that an answer is complete: ``"either"`` (default) a finish reason or
         ``[DONE]``, ``"done"``, ``"finish_reason"``, or ``"both"``.
     :param malformed: what to do with a chunk that is no JSON object: ``"raise"`` (default) or
-        ``"skip"``, which counts it in :attr:`Answer.malformed_chunks`.
+        ``"skip"``, which counts it in :attr:`moored.chat.Answer.malformed_chunks`.
     :param capabilities: what it can do.
     :param limits: a :class:`moored.limits.Limiter` for what goes to it.
     :param prices: what its models cost: a :class:`moored.chat.Prices`, or a mapping from the name

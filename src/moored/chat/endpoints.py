@@ -28,8 +28,13 @@ class Turn:
     request: Request
     _choice: EndpointChoice | None = None
 
+    def began(self) -> None:
+        """Its first content has come.  A probe has proved enough: it keeps all others waiting."""
+        if self._choice is not None and self._choice.probe:
+            self._choice.succeeded(trio.current_time())
+
     def succeeded(self) -> None:
-        """It answers."""
+        """It answered."""
         if self._choice is not None:
             self._choice.succeeded(trio.current_time())
 

@@ -23,6 +23,7 @@ __all__ = [
     "LivenessTimeout",
     "MalformedChunk",
     "NoHealthyEndpoint",
+    "NoSuitableModel",
     "PriceUnknown",
     "ProgressTimeout",
     "ProviderStreamError",
@@ -40,7 +41,7 @@ class ChatError(MooredError):
 
 class PriceUnknown(ChatError):
     """There is a budget, and nothing says what the model costs.  Give its price to
-    :class:`Prices`.
+    :class:`moored.chat.Prices`.
 
     :ivar model: the model.
     :ivar endpoint: the endpoint's name.
@@ -99,10 +100,10 @@ class RequestRejected(ReplyError):
     def __init__(self, answer: Answer, cause: HandshakeRejected, words: str = "") -> None:
         super().__init__(f"{cause}: {words}" if words else str(cause), answer)
         self.cause: HandshakeRejected = cause
-        self.status = cause.status
-        self.headers = cause.headers
-        self.body = cause.body
-        self.retry_after = cause.retry_after
+        self.status: int = cause.status
+        self.headers: tuple[tuple[str, str], ...] = cause.headers
+        self.body: bytes = cause.body
+        self.retry_after: float | None = cause.retry_after
 
 
 class StreamTruncated(ReplyError):
@@ -126,8 +127,8 @@ class ProviderStreamError(ReplyError):
     """
 
     def __init__(self, body: Any, answer: Answer) -> None:
-        fields = body if isinstance(body, dict) else {}
-        self.body = body
+        fields: Mapping[str, Any] = body if isinstance(body, Mapping) else {}
+        self.body: Any = body
         self.code: str | int | None = _plain(fields.get("code"))
         self.type: str | int | None = _plain(fields.get("type"))
         message = fields.get("message")
@@ -145,7 +146,7 @@ class MalformedChunk(ReplyError):
 
     def __init__(self, chunk: str, answer: Answer) -> None:
         super().__init__(f"a chunk is not a JSON object: {chunk[:80]!r}", answer)
-        self.chunk = chunk[:200]
+        self.chunk: str = chunk[:200]
 
 
 class TimeoutExceeded(ReplyError):
@@ -180,9 +181,9 @@ class TotalTimeout(TimeoutExceeded):
 
 
 class AnswerRestarted(ReplyError):
-    """:meth:`Reply.text` cannot say that text it gave has to be discarded.
+    """:meth:`moored.chat.Reply.text` cannot say that text it gave has to be discarded.
 
-    Iterate over the reply itself, and look for :class:`Restarted`.
+    Iterate over the reply itself, and look for :class:`moored.chat.Restarted`.
     """
 
 
@@ -230,7 +231,7 @@ class BudgetExceeded(ChatError):
 
 
 class BudgetUnavailable(ChatError):
-    """A request was not sent, since its budget's store cannot be reached.
+    """A request was not sent, since its budget's store cannot be used.
 
     What went wrong is the ``__cause__``.
 
@@ -239,7 +240,7 @@ class BudgetUnavailable(ChatError):
 
     def __init__(self, scope: str) -> None:
         self.scope = scope
-        super().__init__(f"{_budget(scope)} cannot be reached")
+        super().__init__(f"{_budget(scope)} cannot be used: its store is lost")
 
 
 class NoHealthyEndpoint(ChatError):
@@ -260,6 +261,18 @@ class NoHealthyEndpoint(ChatError):
         self.model = model
         self.reasons: Mapping[str, str] = dict(reasons)
         self.retry_after = retry_after
+
+
+class NoSuitableModel(ChatError):
+    """The request needs more than any model can do that the router's rules lead to.
+
+    :ivar reasons: what each model lacks, in words, by the model's name.
+    """
+
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        each = "; ".join(f"{model} {reason}" for model, reason in reasons.items())
+        super().__init__(f"no model suits the request: {each}")
+        self.reasons: Mapping[str, str] = dict(reasons)
 
 
 def _plain(value: Any) -> str | int | None:

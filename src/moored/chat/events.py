@@ -65,9 +65,11 @@ class Refusal:
 
 @attrs.frozen
 class ToolCallDelta:
-    """A fragment of a call of a tool.  The merged calls are in :attr:`Answer.tool_calls`.
+    """A fragment of a call of a tool.
 
-    :param index: which call of the choice, from 0: its place in :attr:`Choice.tool_calls`.
+    The merged calls are in :attr:`moored.chat.Answer.tool_calls`.
+
+    :param index: which call of the choice, from 0: its place in ``Choice.tool_calls``.
     :param arguments: the next piece of the arguments, which are JSON only once they are whole.
     :param id: the call's id, where this fragment brought it.
     :param name: the tool's name, where this fragment brought it.

@@ -14,9 +14,10 @@ from moored.errors import MooredError
 
 from .accounting import Accounting, Bill
 from .answer import Answer
-from .attempt import Attempt, Clocks
+from .attempt import Attempt
 from .budget import Budget
 from .chunks import ChunkReader
+from .clocks import Clocks
 from .cost import Cost
 from .endpoint import Endpoint
 from .endpoints import Endpoints, Turn
@@ -75,8 +76,8 @@ class Exchange:
         *,
         budgets: Sequence[Budget] = (),
     ) -> None:
-        self.request = requests[0]
-        self.settings = settings
+        self.request: Request = requests[0]
+        self.settings: Settings = settings
         self.answer: Answer = Answer(price=self._cost)
         #: The failures that were recovered from, or that led to the end, oldest first.
         self.failures: list[ReplyError] = []
@@ -184,6 +185,7 @@ class Exchange:
 
     async def _attempts(self) -> None:
         way: Way | None = "again"
+        error: ReplyError | None = None
         while way is not None:
             before = self.endpoint
             self._turn = await self._resources.endpoints.next_turn(
@@ -194,6 +196,12 @@ class Exchange:
             )
             self.request = self._turn.request
             try:
+                if error is not None:
+                    error.not_recovered = self._why_not_by(self._turn.endpoint, way, before)
+                    if error.not_recovered:
+                        self._finish(error)
+                        return
+                    await self._prepare(way, error)
                 await self._attempt(self._turn, way)
                 return
             except ReplyError as exc:
@@ -202,7 +210,6 @@ class Exchange:
                 self._turn.abandoned()
             if way is not None:
                 await self._pause(error)
-                await self._prepare(way, error)
 
     async def _pause(self, error: ReplyError) -> None:
         """Wait as long as is due before the next attempt."""
@@ -257,9 +264,9 @@ class Exchange:
         self._observe(headers, 200)
 
     def progressed(self) -> None:
-        """The first content has come: the endpoint is sound."""
+        """The first content has come."""
         if self._turn is not None:
-            self._turn.succeeded()
+            self._turn.began()
 
     def ended(self, attempt: Attempt, error: ReplyError | None) -> None:
         """Decide how to go on, and tell the consumer if there is no way."""
@@ -292,10 +299,12 @@ class Exchange:
         attempts = self.settings.reconnect.attempts
         if not may_retry(error) or (attempts is not None and len(self.failures) >= attempts):
             return None
-        if not self.answer.begun and self._cursor is None:
+        wanted = self.settings.on_interrupt
+        if not self.answer.begun:
+            if wanted == "resume" and not self._why_not(wanted):
+                return wanted  # what was ordered is not ordered twice
             broken = isinstance(error, StreamTruncated)
             return "again" if self.settings.reconnect_before_content or not broken else None
-        wanted = self.settings.on_interrupt
         if wanted == "raise":
             return None
         error.not_recovered = self._why_not(wanted)
@@ -321,6 +330,14 @@ class Exchange:
             if self._cursor is None:
                 return "the server gave no cursor"
         return ""
+
+    def _why_not_by(self, endpoint: Endpoint, way: Way, before: Endpoint | None) -> str:
+        """Why another endpoint than the one before cannot go on; ``""`` where this one can."""
+        if endpoint is before or way in ("again", "restart"):
+            return ""
+        if way == "continue" and endpoint.capabilities.prefill and endpoint.api == "chat":
+            return ""
+        return "the endpoint that began it cannot be asked now"
 
     async def _prepare(self, way: Way, error: ReplyError) -> None:
         """Make room for the next attempt, and tell the consumer."""

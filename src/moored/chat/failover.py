@@ -150,7 +150,7 @@ class EndpointChoice:
         Not for a request that is itself at fault (400, 413, 422): that says nothing about the
         endpoint's health, so :meth:`abandoned` is right.
 
-        :param reason: what went wrong, in words; :class:`NoHealthyEndpoint` repeats it.
+        :param reason: what went wrong, in words; :class:`moored.chat.NoHealthyEndpoint` repeats it.
         """
         if permit := self._settle():
             self._record.failures += 1
@@ -212,7 +212,7 @@ class Failover:
     """Endpoints in order of preference, of which each request gets the first that is healthy.
 
     It does no I/O and does not sleep: :meth:`choose` says where to send a request, and the
-    :class:`EndpointChoice` is told how it went.
+    :class:`moored.chat.EndpointChoice` is told how it went.
 
     :param endpoints: the most preferred first.  Their names have to differ.
     :param breaker: makes the circuit breaker of each endpoint; by default with its own defaults.
@@ -251,8 +251,8 @@ class Failover:
         """Where to send a request.
 
         The first endpoint that can serve it, is healthy and was not tried; else the first healthy
-        one although it was tried; else, with :attr:`EndpointChoice.wait`, the one that may be asked
-        earliest.  While a probe decides over it, look again after a second.
+        one although it was tried; else, with :attr:`moored.chat.EndpointChoice.wait`, the one that
+        may be asked earliest.  While a probe decides over it, look again after a second.
 
         :param needs: what the request needs.
         :param now: the present, in seconds on a monotonic clock such as ``trio.current_time()``.

@@ -71,7 +71,7 @@ class Needs:
 def lacking(needs: Any, capabilities: Capabilities) -> str:
     """What of ``needs`` the capabilities do not hold, in words; ``""`` when nothing.
 
-    :param needs: :class:`Needs`, or a request for a route.
+    :param needs: :class:`moored.chat.Needs`, or a request for a route.
     """
     missing = [
         words

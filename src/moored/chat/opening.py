@@ -6,7 +6,7 @@ import json
 import random
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -123,8 +123,10 @@ async def _headers(endpoint: Endpoint) -> list[tuple[str, str]]:
     given = endpoint.headers
     if callable(given):
         given = await call_hook("headers", given)
-    pairs = list(given.items()) if hasattr(given, "items") else list(given or ())
-    named = {name.lower() if isinstance(name, str) else name.lower().decode() for name, _ in pairs}
+    pairs: list[tuple[str, str]] = list(
+        given.items() if isinstance(given, Mapping) else given or ()
+    )
+    named = {name.lower() for name, _ in pairs}
     key: Any = endpoint.api_key
     if callable(key):
         key = await call_hook("api_key", key)

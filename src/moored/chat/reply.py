@@ -21,10 +21,10 @@ EVENTS_PER_CHECKPOINT = 64
 
 
 class Reply:
-    """An answer as it comes.  Made by :meth:`Client.stream`.
+    """An answer as it comes.  Made by :meth:`moored.chat.Client.stream`.
 
     Iterate over it for its events; iteration ends when the answer is complete, and raises a
-    :class:`ReplyError` when it cannot be completed, after every event that came.
+    :class:`moored.chat.ReplyError` when it cannot be completed, after every event that came.
     """
 
     def __init__(self, exchange: Exchange) -> None:
@@ -56,7 +56,7 @@ class Reply:
         """An async iterator over the pieces of the first choice's text.
 
         After an interruption that is continued or resumed it goes on; one that restarts the answer
-        raises :class:`AnswerRestarted` if text had been given.
+        raises :class:`moored.chat.AnswerRestarted` if text had been given.
         """
         return Texts(self)
 
@@ -127,7 +127,7 @@ class Reply:
 
 
 class Texts:
-    """The pieces of an answer's text.  Made by :meth:`Reply.text`."""
+    """The pieces of an answer's text.  Made by :meth:`moored.chat.Reply.text`."""
 
     def __init__(self, reply: Reply) -> None:
         self._reply = reply

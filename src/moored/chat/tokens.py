@@ -194,7 +194,7 @@ class TiktokenCounter:
     program starts.  Counting a million characters takes up to a fifth of a second.
 
     :param others: counts for models that are unknown, or whose vocabulary is not there; by default
-        a :class:`CharacterCounter`.
+        a :class:`moored.chat.CharacterCounter`.
     :raises ModuleNotFoundError: where tiktoken is not installed.
     :raises FileNotFoundError: where none of its vocabularies is there.
     """
@@ -252,7 +252,8 @@ class TiktokenCounter:
 
 
 def default_counter() -> TokenCounter:
-    """A :class:`TiktokenCounter` where tiktoken and a vocabulary are there, else characters."""
+    """A :class:`moored.chat.TiktokenCounter` where tiktoken and a vocabulary are there; else one
+    by characters."""
     if importlib.util.find_spec("tiktoken") is None:
         return CharacterCounter()
     try:

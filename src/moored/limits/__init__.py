@@ -2,9 +2,11 @@
 
 from .concurrency import AdaptiveConcurrency, ConcurrencySlot
 from .errors import CostTooLarge, LimiterUnavailable
+from .events import RedisEvent, RedisLost, RedisRecovered
 from .headers import Quota, RateLimitHeaders, parse_headers
-from .limiter import Limiter, Reservation
+from .limiter import Limiter
 from .rate import Rate
+from .reservation import Reservation
 from .statistics import LimiterStatistics
 
 __all__ = [
@@ -17,6 +19,9 @@ __all__ = [
     "Quota",
     "Rate",
     "RateLimitHeaders",
+    "RedisEvent",
+    "RedisLost",
+    "RedisRecovered",
     "Reservation",
     "parse_headers",
 ]

@@ -12,7 +12,7 @@ class CostTooLarge(MooredError):
 
     :ivar dimension: the limit that is too small, such as ``"tokens"``.
     :ivar cost: what was asked for.
-    :ivar burst: the most that can be had at once, :attr:`Rate.burst`.
+    :ivar burst: the most that can be had at once, :class:`~moored.limits.Rate`.
     """
 
     def __init__(self, dimension: str, cost: float, burst: float) -> None:

@@ -5,20 +5,20 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Mapping
-from types import TracebackType
 
 import attrs
 import trio
 
 from .concurrency import AdaptiveConcurrency, ConcurrencySlot
-from .costs import checked_costs, checked_rates, checked_seconds, settled_amounts
+from .costs import checked_costs, checked_rates, checked_seconds
 from .gcra import Bucket
 from .headers import parse_headers
 from .pacing import OVERLOADED, pace
 from .rate import Rate
+from .reservation import Reservation
 from .statistics import LimiterStatistics, Tally
 
-__all__ = ["Limiter", "Reservation"]
+__all__ = ["Limiter"]
 
 
 class Limiter:
@@ -81,7 +81,8 @@ class Limiter:
         :raises CostTooLarge: when it would never fit.
         :raises TypeError: for a dimension that the limiter does not know.
         """
-        return Reservation(self, checked_costs(self._rates, {"requests": requests, **amounts}))
+        costs = checked_costs(self._rates, {"requests": requests, **amounts})
+        return Reservation(self._rates, lambda: self._take(costs))
 
     def pause(self, seconds: float) -> None:
         """Grant nothing for so many seconds, to anybody; of several pauses the longest counts."""
@@ -109,9 +110,7 @@ class Limiter:
         told = pace(seen, status, self._rates, max_pause=self._max_pause)
         if told.pause:
             self.pause(told.pause)
-        now = trio.current_time()
-        for name, remaining in told.remaining.items():
-            self._buckets[name].lower_to(remaining, now)
+        self._lower(told.remaining)
         if self._concurrency is not None and status in OVERLOADED:
             self._concurrency.overloaded()
 
@@ -128,7 +127,19 @@ class Limiter:
             waited_longest=self._tally.longest,
         )
 
-    async def _take(self, costs: Mapping[str, float]) -> _Grant:
+    def _lower(self, remaining: Mapping[str, float]) -> None:
+        now = trio.current_time()
+        for name, units in remaining.items():
+            self._buckets[name].lower_to(units, now)
+
+    def _note(self, costs: Mapping[str, float]) -> None:
+        """Count what was granted elsewhere, as far as there is room for it."""
+        now = trio.current_time()
+        for name, cost in costs.items():
+            bucket = self._buckets[name]
+            bucket.lower_to(bucket.available(now) - cost, now)
+
+    async def _take(self, costs: Mapping[str, float]) -> _Taken:
         """Wait for ``costs``, and take them; cancelled, it has taken nothing."""
         asked_at = trio.current_time()
         slot = None
@@ -144,7 +155,7 @@ class Limiter:
             now = trio.current_time()
             tickets = {name: self._buckets[name].take(cost, now) for name, cost in costs.items()}
         self._tally.add(now - asked_at)
-        return _Grant(tickets, dict(costs), slot, now - asked_at)
+        return _Taken(self, now - asked_at, tickets, dict(costs), slot)
 
     async def _ready(self, costs: Mapping[str, float]) -> None:
         while True:
@@ -160,78 +171,35 @@ class Limiter:
             with trio.move_on_at(ready_at):
                 await self._changed.wait()
 
-    def _settle(self, grant: _Grant, amounts: Mapping[str, float]) -> None:
+    def _settle(self, taken: _Taken, amounts: Mapping[str, float]) -> None:
         now = trio.current_time()
         for name, used in amounts.items():
-            change = used - grant.held[name]
+            change = used - taken.held[name]
             if change > 0:
                 self._buckets[name].charge(change, now)
             elif change < 0:
-                self._buckets[name].give_back(grant.tickets[name], -change, now)
-            grant.held[name] = used
+                self._buckets[name].give_back(taken.tickets[name], -change, now)
+            taken.held[name] = used
         self._changed.set()
 
-    def _end(self, grant: _Grant, succeeded: bool) -> None:
-        if self._concurrency is not None and grant.slot is not None:
-            self._concurrency.release(grant.slot, succeeded=succeeded)
+    def _end(self, taken: _Taken, succeeded: bool) -> None:
+        if self._concurrency is not None and taken.slot is not None:
+            self._concurrency.release(taken.slot, succeeded=succeeded)
 
 
 @attrs.define(eq=False)
-class _Grant:
+class _Taken:
+    """A :class:`~moored.limits.reservation.Grant` of a limiter in this process."""
+
+    limiter: Limiter
+    waited: float
     tickets: dict[str, int]
     held: dict[str, float]
     slot: ConcurrencySlot | None
-    waited: float
 
+    def settle(self, amounts: Mapping[str, float]) -> None:
+        self.limiter._settle(self, amounts)
 
-class Reservation:
-    """What :meth:`Limiter.reserve` gives: an async context manager, for one use.
-
-    Entering it waits until the cost is granted.  An exception or a cancellation before that takes
-    nothing.  After that the cost counts as used, whatever happens in the block, unless
-    :meth:`settle` says otherwise.
-    """
-
-    def __init__(self, limiter: Limiter, costs: Mapping[str, float]) -> None:
-        self._limiter = limiter
-        self._costs = costs
-        self._entered = False
-        self._grant: _Grant | None = None
-        self._waited = 0.0
-
-    @property
-    def waited(self) -> float:
-        """Seconds until it was granted; 0 before."""
-        return self._waited
-
-    def settle(self, used: float | None = None, /, **amounts: float) -> None:
-        """Say what was really used.
-
-        What was reserved and not used is there again for others.  What was used beyond it is
-        charged, and later callers wait for it.  It may be called again, with better figures.
-
-        :param used: the same as ``tokens=used``.
-        :param amounts: what was used of each dimension; the others stay as they were.
-        :raises RuntimeError: outside of the block.
-        """
-        if self._grant is None:
-            raise RuntimeError("a reservation can be settled only inside of its block")
-        self._limiter._settle(self._grant, settled_amounts(self._limiter._rates, used, amounts))
-
-    async def __aenter__(self) -> Reservation:
-        if self._entered:
-            raise RuntimeError("a reservation can be entered only once")
-        self._entered = True
-        self._grant = await self._limiter._take(self._costs)
-        self._waited = self._grant.waited
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        grant, self._grant = self._grant, None
-        if grant is not None:
-            self._limiter._end(grant, succeeded=error is None)
+    async def end(self, *, succeeded: bool) -> None:
+        # No checkpoint: to be cancelled here would hide how the block ended.
+        self.limiter._end(self, succeeded)

@@ -1,0 +1,168 @@
+"""Calls of the limiter's script on Redis: bounded in time, never sent twice, aware of a loss."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import math
+from collections.abc import Callable, Mapping
+from importlib.resources import files
+from typing import Any, TypeAlias
+
+import attrs
+import coredis
+import trio
+from anyio import BrokenResourceError, ClosedResourceError
+from coredis.exceptions import RedisError
+from coredis.retry import NoRetryPolicy
+
+from moored.errors import HookFailed
+
+from .events import RedisEvent, RedisLost, RedisRecovered
+
+__all__ = ["Answer", "Calls", "Client"]
+
+Client: TypeAlias = coredis.Redis[Any] | coredis.RedisCluster[Any]
+"""An open client, also of a cluster: all of a limiter is in one slot."""
+
+_SCRIPT = files("moored.limits").joinpath("redis.lua").read_text("utf-8")
+_FIRST_RETRY = 0.25
+_LAST_RETRY = 5.0
+
+logger: logging.Logger = logging.getLogger("moored.limits")
+
+
+@attrs.frozen
+class Answer:
+    """What the script answered.
+
+    :param identity: of the hash; it changes when Redis has forgotten the old one.
+    :param ticket: of what was taken; 0 for nothing.
+    :param wait: seconds after which to ask again.
+    :param paused_for: seconds of the pause that is left.
+    :param available: units in each bucket.
+    """
+
+    identity: str
+    ticket: int
+    wait: float
+    paused_for: float
+    available: tuple[float, ...]
+
+    @classmethod
+    def parse(cls, raw: Any) -> Answer:
+        """Make one of the script's strings."""
+        identity, ticket, wait, paused_for, *available = (
+            each.decode() if isinstance(each, bytes) else str(each) for each in raw
+        )
+        return cls(
+            identity, int(ticket), float(wait), float(paused_for), tuple(map(float, available))
+        )
+
+
+class Calls:
+    """The script on one server, for one limiter.
+
+    While Redis is lost, most calls give up at once.  Now and then one tries: after a quarter of a
+    second at first, then after twice as long each time, up to 5 seconds.
+
+    :param client: an open client.
+    :param name: the limiter's.
+    :param fail: what the limiter does meanwhile, for the event.
+    :param timeout: seconds for one call.
+    :param on_event: called when Redis is lost, and when it is back.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        name: str,
+        *,
+        fail: str,
+        timeout: float,
+        on_event: Callable[[RedisEvent], object] | None,
+    ) -> None:
+        # A view of the client, on the same connections, that never sends a command twice: nobody
+        # knows whether the first was carried out, and what is given back must come back once.
+        client = copy.copy(client)
+        client.retry_policy = NoRetryPolicy()
+        # By its digest, and loaded again where the server does not know it (any more).
+        self._script = client.register_script(_SCRIPT)
+        self._key = f"{{moored:limits:{name}}}"
+        self._name = name
+        self._fail = fail
+        self._timeout = timeout
+        self._on_event = on_event
+        self._lost_at: float | None = None
+        self._delay: float = _FIRST_RETRY
+        self.retry_at: float = 0.0
+        self.reason: str = ""
+        self.count: int = 0
+
+    @property
+    def lost(self) -> bool:
+        """Whether Redis is lost, as far as is known."""
+        return self._lost_at is not None
+
+    async def call(self, request: Mapping[str, Any]) -> Answer | None:
+        """Run the script; ``None`` where Redis cannot be used.
+
+        It is not cancelled half-way, since what the script does would be done all the same and
+        nobody would know.  So a cancellation waits for the answer, at most ``timeout``.
+        """
+        begun_lost = self.lost
+        if begun_lost and trio.current_time() < self.retry_at:
+            return None
+        self.count += 1
+        # Cancelled together with the client's own tasks, it tells nothing about Redis.
+        cancelled = trio.current_effective_deadline() == -math.inf
+        answer = None
+        reason = f"no answer within {self._timeout:g} s"
+        with trio.move_on_after(self._timeout, shield=True):
+            try:
+                request_text = json.dumps(request, allow_nan=False)
+                raw: Any = await self._script([self._key], [request_text])
+                answer = Answer.parse(raw)
+            except (RedisError, OSError, ClosedResourceError, BrokenResourceError) as error:
+                reason = f"{type(error).__name__}: {error}"
+            except RuntimeError:  # the client is not open (any more)
+                if not cancelled:
+                    raise
+        if answer is not None:
+            self._note_success()
+        elif not cancelled:
+            self._note_failure(reason, begun_lost)
+        return answer
+
+    def _note_failure(self, reason: str, begun_lost: bool) -> None:
+        now = trio.current_time()
+        self.reason = reason
+        if self._lost_at is None:
+            self._lost_at = now
+            self._delay = _FIRST_RETRY
+            logger.warning("limiter %r has lost Redis (%s): %s", self._name, self._fail, reason)
+        elif begun_lost:
+            self._delay = min(2 * self._delay, _LAST_RETRY)
+            self.retry_at = now + self._delay
+            return
+        else:
+            return  # one of several that failed together
+        self.retry_at = now + self._delay
+        self._tell(RedisLost(self._name, reason, self._fail))
+
+    def _note_success(self) -> None:
+        if self._lost_at is None:
+            return
+        lost_for = trio.current_time() - self._lost_at
+        self._lost_at = None
+        logger.warning("limiter %r has Redis again, after %.1f s", self._name, lost_for)
+        self._tell(RedisRecovered(self._name, lost_for))
+
+    def _tell(self, event: RedisEvent) -> None:
+        if self._on_event is None:
+            return
+        try:
+            self._on_event(event)
+        except Exception as exc:
+            raise HookFailed("on_event") from exc
