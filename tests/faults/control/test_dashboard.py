@@ -375,6 +375,10 @@ async def test_each_proxy_has_its_own_messages_and_stays_after_a_reload(page, op
         await page.shows("#tabs [aria-selected=true]", "second")
         await page.click("#tabs button:nth-child(3)")
         await page.shows("#tabs [aria-selected=true]", "third")
+        await api.proxy("raw")  # The page hears of raw proxies after the others.
+        await page.click("#tabs button:nth-child(4)")
+        await page.do(page.driver.refresh)
+        await page.shows("#tabs [aria-selected=true]", "raw (tcp)")
         await page.open(api.control.dashboard_url + "#proxy=gone")
         await page.shows("#tabs [aria-selected=true]", "first")
 

@@ -217,6 +217,7 @@ async def test_an_unknown_state_is_told(api, state):
         ({"fault": "refuse"}, "fault must be one that can strike an open connection (arm this"),
         ({"fault": "cut", "how": "x"}, "how must be"),
         ({"fault": "nothing"}, "fault must be one of 'cut'"),
+        ({"fault": "cut", "how": None}, "how must be 'fin' or 'rst', not null"),
         ([], "fault must be a fault, or an object with its fields"),
     ],
 )

@@ -1,4 +1,4 @@
-// Which proxy is shown, in the address of the page: so it is the same one after a reload.
+// Which proxy is shown, by its key, in the address of the page: so it is the same one after a reload.
 
 const HASH = /^#proxy=(.+)$/;
 
@@ -11,6 +11,6 @@ export function chosen() {
   }
 }
 
-export function keep(name) {
-  history.replaceState(null, "", `#proxy=${encodeURIComponent(name)}`);
+export function keep(key) {
+  history.replaceState(null, "", `#proxy=${encodeURIComponent(key)}`);
 }
