@@ -7,6 +7,7 @@ from decimal import Decimal
 import pytest
 import trio
 
+import moored
 from moored import chat
 from moored.limits import CostTooLarge, Limiter, Rate
 
@@ -103,6 +104,38 @@ async def test_prices_of_the_endpoint_win(clock, provider):
     client = chat.Client(endpoints=[endpoint], prices=PRICES, dial=provider.network.dial)
     async with client:
         assert (await client.complete(**ASK)).cost.usd == 2
+
+
+class Broken:
+    """A counter and a limiter with bugs."""
+
+    name = "broken"
+
+    def count(self, text, model):
+        raise ZeroDivisionError
+
+    def reserve(self, requests=1, **amounts):
+        raise ZeroDivisionError
+
+    observe = pause = reserve
+
+
+@pytest.mark.parametrize(
+    ("options", "hook"),
+    [
+        ({"counter": Broken(), "limits": Limiter(tokens=Rate.per_minute(5000))}, "counter"),
+        ({"limits": Broken()}, "limits"),
+    ],
+)
+async def test_a_bug_in_a_counter_or_limiter_of_the_users_is_said_to_be_that(
+    clock, provider, options, hook
+):
+    provider.plays(CLEAN)
+    async with provider.client(**options) as client:
+        with pytest.raises(moored.HookFailed) as caught:
+            await client.complete(**ASK)
+    assert caught.value.hook == hook
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
 async def test_the_counter_learns_from_what_is_reported(clock, provider):

@@ -32,7 +32,7 @@ from .request import Message, Request
 from .router import Explanation, Router
 from .rules import RouteRequest
 from .settings import OnInterrupt, Settings
-from .tokens import TokenCounter, estimate_messages
+from .tokens import TokenCounter
 
 __all__ = ["Client"]
 
@@ -245,8 +245,7 @@ class Client:
         budgets: Sequence[Budget],
     ) -> RouteRequest:
         accounting = self._resources.accounting
-        tools = request.fields.get("tools")
-        given = estimate_messages(accounting.counter, request.messages, request.model, tools)
+        given = accounting.estimate(request)
         left = [budget.remaining_usd for budget in (*accounting.budgets, *budgets)]
         return RouteRequest.of(
             {"model": request.model, "messages": request.messages, **request.fields},

@@ -11,6 +11,7 @@ import attrs
 import trio
 
 from moored.errors import MooredError, StreamClosed
+from moored.transports.target import call_sync_hook
 
 from .accounting import Accounting, Bill
 from .answer import Answer
@@ -245,7 +246,7 @@ class Exchange:
         )
         limits = self._resources.accounting.limits_of(self._turn.endpoint)
         if limits is not None and limited:
-            limits.pause(seconds)  # everybody, not only this reply
+            call_sync_hook("limits", limits.pause, seconds)  # everybody, not only this reply
         if not stays and endpoints.has_other(self._requests, self._tried):
             return  # another endpoint has nothing to recover from
         await trio.sleep(seconds)
@@ -314,7 +315,8 @@ class Exchange:
         assert self._turn is not None
         limits = self._resources.accounting.limits_of(self._turn.endpoint)
         if limits is not None:
-            limits.observe(headers, status, wall_time=self._resources.network.wall_clock())
+            now = self._resources.network.wall_clock()
+            call_sync_hook("limits", limits.observe, headers, status, wall_time=now)
 
     # ------------------------------------------------------------------ recovery
 
