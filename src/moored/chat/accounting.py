@@ -111,6 +111,8 @@ class _Charge:
     text_before: int
     reported_before: Usage | None
     sent: bool = True
+    rejected: bool = False
+    completed: bool = False
     final: Usage | None = None
 
     def usage(self, accounting: Accounting) -> Usage:
@@ -118,10 +120,11 @@ class _Charge:
         request, answer = self.request, self.answer
         if self.final is not None:
             return self.final
-        if not self.sent:
+        if not self.sent or self.rejected:
             return Usage(0, 0)
-        if answer.usage is not None and answer.usage is not self.reported_before:
-            return answer.usage
+        reported = None if answer.usage is self.reported_before else answer.usage
+        if reported is not None and self.completed:
+            return reported
         model = request.model
         given = accounting.estimate(request)
         made = 0
@@ -130,7 +133,11 @@ class _Charge:
             pieces += [call.name + call.arguments for call in choice.tool_calls]
             made += sum(accounting.count(piece, model) for piece in pieces if piece)
         given += accounting.count(answer.text[: self.text_before], model)
-        return Usage(given, made, estimated=True)
+        if reported is None:
+            return Usage(given, made, estimated=True)
+        # Reported on the way: the answer went on after it, and nobody said how far.
+        made = max(made, reported.output_tokens)
+        return attrs.evolve(reported, output_tokens=made, estimated=True)
 
 
 class Bill:
@@ -176,8 +183,16 @@ class Bill:
         return total
 
     def nothing_was_sent(self) -> None:
-        """The last attempt found no connection, or was refused: nothing was generated."""
+        """The last attempt did not get as far as sending its request."""
         self._charges[-1].sent = False
+
+    def was_rejected(self) -> None:
+        """The last attempt was answered with a status: nothing was generated."""
+        self._charges[-1].rejected = True
+
+    def was_completed(self) -> None:
+        """The last attempt's answer is whole: what the provider reported is all of it."""
+        self._charges[-1].completed = True
 
     @asynccontextmanager
     async def attempt(
@@ -240,6 +255,8 @@ class Bill:
             if limited is not None:
                 amounts = _amounts(usage)
                 others = {name: amounts[name] for name in _IN_AND_OUT}
+                if not charge.sent:
+                    others["requests"] = 0
                 call_sync_hook("limits", limited.settle, amounts["tokens"], **others)
         self._learn(charge)
 

@@ -108,6 +108,11 @@ class Client:
         check_limits("limits", limits)
         check_callables(dial=dial)
         _check(pool=(pool, "slot"), counter=(counter, "count"), rng=(rng, "uniform"))
+        if getattr(pool, "limiter", None) is not None:
+            raise ValueError(
+                "pool must have no limiter of its own: give it to the client as limits, which "
+                "reserves the tokens too"
+            )
         if not callable(wall_clock):
             raise TypeError(f"wall_clock must be callable, not {wall_clock!r}")
         if ssl_context is not None and not isinstance(ssl_context, ssl.SSLContext):

@@ -23,8 +23,6 @@ from .cost import Cost
 from .endpoint import Endpoint
 from .endpoints import Endpoints, Tried, Turn
 from .errors import (
-    ConnectionFailed,
-    ConnectTimeout,
     ReplyError,
     RequestRejected,
     StreamTruncated,
@@ -246,7 +244,9 @@ class Exchange:
         )
         limits = self._resources.accounting.limits_of(self._turn.endpoint)
         if limits is not None and limited:
-            call_sync_hook("limits", limits.pause, seconds)  # everybody, not only this reply
+            asked = error.retry_after if isinstance(error, RequestRejected) else None
+            # Everybody, not only this reply; but not for its own jitter.
+            call_sync_hook("limits", limits.pause, seconds if asked is None else asked)
         if not stays and endpoints.has_other(self._requests, self._tried):
             return  # another endpoint has nothing to recover from
         await trio.sleep(seconds)
@@ -271,11 +271,15 @@ class Exchange:
                 observer=self,
                 replays=self._replays,
             )
-            await attempt.run(
-                turn.request.body(endpoint, prefill=prefill),
-                cursor=self._cursor if way == "resume" else None,
-                response_id=self.answer.id,
-            )
+            try:
+                await attempt.run(
+                    turn.request.body(endpoint, prefill=prefill),
+                    cursor=self._cursor if way == "resume" else None,
+                    response_id=self.answer.id,
+                )
+            finally:
+                if not attempt.request_sent:
+                    self.bill.nothing_was_sent()
 
     def _new_reader(self, endpoint: Endpoint) -> ChunkReader | ResponseReader:
         kind = ResponseReader if endpoint.api == "responses" else ChunkReader
@@ -300,12 +304,12 @@ class Exchange:
         self._way = None
         if error is None:
             self._turn.succeeded()
+            self.bill.was_completed()
         else:
             self.failures.append(error)
             if isinstance(error, RequestRejected):
                 self._observe(error.headers, error.status)
-            if isinstance(error, RequestRejected | ConnectionFailed | ConnectTimeout):
-                self.bill.nothing_was_sent()
+                self.bill.was_rejected()
             self._turn.failed(error)
             self._way = self._way_after(error)
         if self._way is None:
