@@ -14,6 +14,10 @@ from moored.chat.budget_redis import RedisBudgetStore, _Ticket
 from moored.chat.errors import BudgetExceeded, BudgetUnavailable
 from moored.chat.ledger import Figures, Ledger, Terms
 
+from ..redis_server import on_redis
+
+pytestmark = on_redis
+
 
 @pytest.fixture
 async def client(redis_server):
@@ -216,7 +220,7 @@ async def test_a_reservation_cancelled_on_the_way_leaves_nothing(redis_server, c
     """Redis carries out what it was sent, when the request is long gone."""
     budget = Budget(1, store=RedisBudgetStore(client, timeout=0.05))
     await budget.refresh()
-    with redis_server.stopped(), trio.move_on_after(0.03):
+    with redis_server.frozen(), trio.move_on_after(0.03):
         async with budget.reserve("0.5"):
             pytest.fail("it was let through")
     assert budget.store.unsettled == 1
@@ -266,7 +270,7 @@ async def test_without_redis_nothing_is_let_through(own_redis_server, own_client
     store = RedisBudgetStore(own_client, on_availability=heard.append)
     budget = Budget(1, scope="team", store=store)
     await spend(budget, "0.1")
-    own_redis_server.kill()
+    own_redis_server.stop()
     for attempt in (spend(budget, "0.1"), budget.refresh()):
         with pytest.raises(BudgetUnavailable, match='the budget "team" cannot be used') as caught:
             await attempt
@@ -285,7 +289,7 @@ async def test_open_lets_everything_through_and_books_it_when_redis_is_back(
 ):
     store = RedisBudgetStore(own_client, fail="open")
     budget = Budget(1, store=store)
-    own_redis_server.kill()
+    own_redis_server.stop()
     for _ in range(3):
         await spend(budget, "0.6")
     assert store.unsettled == 3
@@ -302,7 +306,7 @@ async def test_a_settlement_that_finds_no_redis_is_made_up_for(redis_server, cli
     with contextlib.ExitStack() as stack:
         async with budget.reserve("0.5") as reservation:
             reservation.settle("0.2")
-            stack.enter_context(redis_server.stopped())
+            stack.enter_context(redis_server.frozen())
     assert store.unsettled == 1
     assert await figures(budget) == (Decimal("0.2"), 0, Decimal("0.8"))
 
@@ -311,7 +315,7 @@ async def test_what_a_redis_that_hung_reserves_after_all_is_given_back(redis_ser
     store = RedisBudgetStore(client, timeout=0.05)
     budget = Budget(1, store=store)
     await budget.refresh()
-    with redis_server.stopped():
+    with redis_server.frozen():
         for _ in range(3):  # of which only the first was sent
             with pytest.raises(BudgetUnavailable):
                 await spend(budget, "0.5")
@@ -324,7 +328,7 @@ async def test_while_redis_is_lost_a_settlement_does_not_wait_for_it(redis_serve
     budget = Budget(1, store=store)
     script, asked = store._script, []
     store._script = lambda keys, arguments: (asked.append(arguments[0]), script(keys, arguments))[1]
-    with redis_server.stopped():
+    with redis_server.frozen():
         await spend(budget, "0.1")
         await spend(budget, "0.1")
     assert asked == ["reserve", "figures"]
@@ -335,7 +339,7 @@ async def test_open_does_not_count_twice_what_redis_did_reserve(redis_server, cl
     """It hung with the reservation in hand, and carried it out when it was awake again."""
     store = RedisBudgetStore(client, timeout=0.05, fail="open")
     budget = Budget(1, store=store)
-    with redis_server.stopped():
+    with redis_server.frozen():
         block = budget.reserve("0.5")
         reservation = await block.__aenter__()
     reservation.settle("0.2")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
+from functools import partial
 
 import pytest
 import trio
@@ -11,7 +13,7 @@ import trio
 import moored
 from moored import chat
 
-from .support import ASK, CUT, DONE, HANG, ROLE, STOP, USAGE, Provider, Status, say
+from .support import ASK, CUT, DONE, HANG, ROLE, STOP, USAGE, Event, Provider, Status, Wait, say
 
 CLEAN = [ROLE, say("Hel"), say("lo"), STOP, USAGE, DONE]
 COOLDOWN = 30.0
@@ -39,12 +41,13 @@ class Two:
         self.network.serve(player)
         return await self.network.dial(host, port)
 
-    def client(self, settings=None, **options):
+    def client(self, settings=None, failures=5, **options):
         endpoints = [
             chat.Endpoint("http://a.test/v1", "ka", name="a", **options.pop("a", {})),
             chat.Endpoint("http://b.test/v1", "kb", name="b", **options.pop("b", {})),
         ]
-        failover = chat.Failover(endpoints, breaker=lambda: chat.CircuitBreaker(cooldown=COOLDOWN))
+        breaker = partial(chat.CircuitBreaker, failures=failures, cooldown=COOLDOWN)
+        failover = chat.Failover(endpoints, breaker=breaker)
         return chat.Client(
             endpoints=failover,
             dial=self.dial,
@@ -127,6 +130,45 @@ async def test_when_all_are_cooling_the_earliest_is_chosen(clock, two):
     assert trio.current_time() == pytest.approx(20, abs=1.0)
 
 
+async def test_the_wait_is_bounded_where_all_are_cooling(clock, two):
+    two.plays("a.test", Status(429, ("Retry-After: 100",)))
+    two.plays("b.test", Status(429, ("Retry-After: 200",)))
+    async with two.client() as client:
+        with pytest.raises(chat.NoHealthyEndpoint) as caught:
+            await client.complete(**ASK)
+    assert trio.current_time() < 5
+    assert caught.value.retry_after == pytest.approx(100, abs=5)
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        *(Status(status) for status in (401, 402, 403, 404)),
+        Status(200, ("Content-Type: text/html",), b"<html>"),
+        Status(429, ("x-should-retry: false",)),
+        [json.dumps({"error": {"type": "authentication_error", "message": "no"}})],
+        ["not JSON"],
+    ],
+)
+async def test_what_is_wrong_with_one_endpoint_is_not_wrong_with_the_other(clock, two, trouble):
+    two.plays("a.test", trouble)
+    two.plays("b.test", CLEAN)
+    async with two.client() as client:
+        for _ in range(10):
+            assert (await client.complete(**ASK)).text == "Hello"
+
+
+async def test_a_class_of_models_fails_over_too(clock, two):
+    two.plays("a.test", Status(503))
+    two.plays("b.test", CLEAN)
+    router = chat.Router([], default="fast", models={"fast": ("f1", "f2")})
+    only = {"a": {"models": ("f1",)}, "b": {"models": ("f2",)}}
+    async with two.client(router=router, **only) as client:
+        async with client.stream(**{**ASK, "model": "auto"}) as reply:
+            assert (await reply.complete()).text == "Hello"
+        assert (reply.model, reply.attempts) == ("f2", 2)
+
+
 async def test_when_none_can_serve_each_is_named_with_its_reason(clock, two):
     two.plays("a.test", Status(429, ("Retry-After: 250",)))
     two.plays("b.test", CLEAN)
@@ -171,6 +213,20 @@ async def test_a_continuation_stays(clock, two):
         assert reply.endpoint.name == "a"
 
 
+@pytest.mark.parametrize("way", ["continue", "resume"])
+async def test_another_endpoint_does_not_go_on_with_what_it_did_not_begin(clock, two, way):
+    able = {"capabilities": chat.Capabilities(prefill="assistant", resume=True)}
+    cut = [Event(say("Hel"), id="1"), CUT]
+    two.plays("a.test", cut)
+    two.plays("b.test", CLEAN)
+    async with two.client(failures=1, on_interrupt=way, a=able) as client:
+        with pytest.raises(chat.ReplyError) as caught:
+            await client.complete(**ASK)
+    assert caught.value.not_recovered == "the endpoint that began it cannot be asked now"
+    assert caught.value.answer.text == "Hel"
+    assert two.calls["b.test"] == []
+
+
 async def test_a_malformed_request_is_not_sent_to_the_others(clock, two):
     two.plays("a.test", Status(400))
     two.plays("b.test", CLEAN)
@@ -193,6 +249,32 @@ async def test_cancelling_a_probe_gives_it_back(clock, two):
         before = len(two.calls["a.test"])
         await client.complete(**ASK)
     assert len(two.calls["a.test"]) == before + 1
+
+
+async def test_an_endpoint_that_always_cuts_its_answers_opens_its_circuit(clock, two):
+    two.plays("a.test", [ROLE, say("Hal"), CUT])
+    two.plays("b.test", CLEAN)
+    async with two.client() as client:
+        for _ in range(5):
+            with pytest.raises(chat.StreamTruncated):
+                await client.complete(**ASK)
+        assert (await client.complete(**ASK)).text == "Hello"
+    assert len(two.calls["a.test"]) == 5
+
+
+async def test_a_long_probe_keeps_the_others_waiting_only_until_its_first_content(clock, two):
+    two.plays("a.test", *[Status(503)] * 5, [say("Hel"), Wait(50), say("lo"), STOP, DONE])
+    two.plays("b.test", CLEAN)
+    async with two.client() as client:
+        for _ in range(5):
+            await client.complete(**ASK)
+        await trio.sleep(COOLDOWN + 1)
+        two.calls["b.test"].clear()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lambda: client.complete(**ASK))
+            await trio.sleep(1)
+            await client.complete(**ASK)
+    assert two.calls["b.test"] == []
 
 
 async def test_each_endpoint_gets_its_own_key(clock, two):

@@ -92,14 +92,30 @@ async def test_complete_has_only_the_new_answer(clock, provider):
     assert answer.text == "Hello"
 
 
+async def test_a_restart_that_is_refused_at_first(clock, provider):
+    provider.plays([ROLE, say("Hallo"), CUT], Status(503), [ROLE, CUT], CLEAN)
+    reply, events, error = await outcome(provider, on_interrupt="restart")
+    assert (error, reply.answer.text) == (None, "Hello")
+    [restarted] = [each for each in events if isinstance(each, chat.Restarted)]
+    assert (restarted.attempt, restarted.discarded.text) == (4, "Hallo")
+
+
+async def test_where_no_restart_comes_about_the_partial_answer_stays(clock, provider):
+    provider.plays([ROLE, say("Hallo"), CUT], Status(503))
+    reply, events, error = await outcome(provider, on_interrupt="restart")
+    assert isinstance(error, chat.RequestRejected)
+    assert reply.answer.text == error.answer.text == "Hallo"
+    assert not any(isinstance(each, chat.Restarted) for each in events)
+
+
 async def test_restarts_are_bounded(clock, provider):
     provider.plays([*HELLO, CUT])
     reply, events, error = await outcome(provider, on_interrupt="restart")
     assert isinstance(error, chat.StreamTruncated)
-    assert reply.attempts == 3
-    assert sum(isinstance(each, chat.Restarted) for each in events) == 2
-    assert len(error.earlier) == 2
-    assert "after 3 attempts" in str(error)
+    assert reply.attempts == 5
+    assert sum(isinstance(each, chat.Restarted) for each in events) == 4
+    assert len(error.earlier) == 4
+    assert "after 5 attempts" in str(error)
 
 
 # ---------------------------------------------------------------------------- continue
@@ -143,7 +159,8 @@ async def test_an_answer_is_continued_again(clock, provider):
     provider.plays([say("a"), CUT], Status(503), [say("b"), STOP, DONE])
     reply, events, error = await outcome(provider, on_interrupt="continue", capabilities=PREFILL)
     assert (error, reply.answer.text) == (None, "ab")
-    assert [each.attempt for each in events if isinstance(each, chat.Continued)] == [2, 3]
+    # Of the attempt that was refused there is nothing to tell: it added nothing.
+    assert [each.attempt for each in events if isinstance(each, chat.Continued)] == [3]
 
 
 @pytest.mark.parametrize(
@@ -189,6 +206,21 @@ async def test_the_server_goes_on_from_the_last_event_id(clock, provider):
     assert provider.requests[0] == provider.requests[1]
     [resumed] = [each for each in events if isinstance(each, chat.Resumed)]
     assert (resumed.attempt, resumed.cursor) == (2, "3")
+
+
+async def test_ids_before_any_content_do_not_hinder_a_silent_reconnect(clock, provider):
+    provider.plays([*numbered(ROLE), CUT], CLEAN)
+    reply, events, error = await outcome(provider)
+    assert (error, reply.answer.text, reply.attempts) == (None, "Hello", 2)
+    assert "last-event-id" not in provider.headers[1]
+    assert not any(isinstance(each, chat.Resumed) for each in events)
+
+
+async def test_what_was_ordered_is_not_ordered_twice_where_it_can_be_resumed(clock, provider):
+    provider.plays([*numbered(ROLE), CUT], [*numbered(say("Hello"), STOP, first=2), DONE])
+    reply, _, error = await outcome(provider, on_interrupt="resume", capabilities=RESUMES)
+    assert (error, reply.answer.text) == (None, "Hello")
+    assert provider.headers[1]["last-event-id"] == "1"
 
 
 async def test_what_is_sent_again_is_not_taken_twice(clock, provider):

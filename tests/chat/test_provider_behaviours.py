@@ -125,7 +125,7 @@ ROWS = [
         name="truncated before content, always",
         scripts=[[ROLE, CUT]],
         text="",
-        attempts=3,
+        attempts=5,
         **TRUNCATED,
     ),
     Row(
@@ -147,7 +147,7 @@ ROWS = [
         name="an empty answer in good order",
         scripts=[[END]],
         text="",
-        attempts=3,
+        attempts=5,
         **TRUNCATED,
     ),
     Row(
@@ -189,7 +189,7 @@ ROWS = [
         finish=None,
         error=chat.FirstTokenTimeout,
         fields={"seconds": 600.0},
-        attempts=3,
+        attempts=5,
     ),
     Row(
         name="no answer at all",
@@ -199,7 +199,7 @@ ROWS = [
         error=chat.FirstTokenTimeout,
         settings={"first_token_timeout": 30.0},
         fields={"seconds": 30.0},
-        attempts=3,
+        attempts=5,
     ),
     Row(
         name="stall after content, without comments",
@@ -262,7 +262,7 @@ ROWS = [
         finish=None,
         error=chat.LivenessTimeout,
         settings={"liveness_timeout": 20.0},
-        attempts=3,
+        attempts=5,
     ),
     Row(
         name="slow but sure",
@@ -547,13 +547,19 @@ ROWS = [
         attempts=3,
     ),
     Row(
-        name="429 thrice",
+        name="429 thrice, then fine",
+        scripts=[Status(429), Status(429), Status(429), CLEAN],
+        usage=REPORTED,
+        attempts=4,
+    ),
+    Row(
+        name="429 for ever",
         scripts=[Status(429, ("Retry-After: 7",))],
         text="",
         finish=None,
         error=chat.RequestRejected,
         fields={"status": 429, "retry_after": 7.0},
-        attempts=3,
+        attempts=5,
     ),
     Row(name="503, then fine", scripts=[Status(503), CLEAN], usage=REPORTED, attempts=2),
     *(

@@ -152,6 +152,33 @@ async def test_nothing_ever_comes(timed, autojump_clock, fault):
     assert proxy.injected[0].fault == fault
 
 
+@pytest.mark.parametrize("kind", [HalfOpen, NeverAnswer])
+@pytest.mark.parametrize("by_hand", [False, True])
+async def test_nothing_comes_any_more(memory, into_memory, autojump_clock, kind, by_hand):
+    """Not even the end of the feed; where the fault has its time, the rest comes after it."""
+    for seconds in (None, 50):
+        fault = kind(after_seconds=None if by_hand else 2.5, for_seconds=seconds)
+        proxy = Proxy(
+            "http://f.test",
+            schedule=[] if by_hand else [fault],
+            connect_upstream=into_memory(Server(pace=1)),
+            controlled=True,
+        )
+        client = await memory(proxy)
+        client.limit = math.inf
+        await client.send(GET.replace(b"/feed", b"/feed?count=5"))
+        await trio.sleep(2.5)
+        assert not by_hand or proxy.strike(fault) == 1
+        assert (await client.until(b'message 3"}\n\n\r\n')).count(b"data:") == 3
+        await client.silence(30)
+        if seconds is None:
+            await client.silence(1000)
+            assert proxy.open_connections
+        else:
+            rest, _ = await client.rest()
+            assert rest.count(b"data:") == 3  # the end message too
+
+
 async def test_bytes_are_corrupt(timed, autojump_clock):
     got, _ = await timed(Corrupt(offsets=[0, 13]))
     data = whole(got)

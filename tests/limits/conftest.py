@@ -5,7 +5,7 @@ import gc
 import pytest
 from trio.testing import MockClock
 
-from .servers import running
+from ..redis_server import running
 
 
 @pytest.fixture

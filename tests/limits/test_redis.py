@@ -9,14 +9,14 @@ from pathlib import Path
 import coredis
 import pytest
 import trio
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from moored.limits import CostTooLarge, Rate
 from moored.limits.gcra import Bucket
 from moored.limits.redis import RedisLimiter
 
-from .servers import on_redis
+from ..redis_server import on_redis
 
 pytestmark = on_redis
 ROOT = Path(__file__).parents[2]
@@ -360,6 +360,9 @@ STEPS = st.lists(
 
 
 @given(STEPS)
+@example([("take", 50), ("travel", 60), ("take", 100), ("settle", 0)])
+@example([("take", 50), ("travel", 30), ("take", 60), ("settle", 0)])
+@example([*[("take", 20), ("take", 60), ("travel", 50), ("take", 50)], *[("settle", 0)] * 2])
 @settings(max_examples=60)
 def test_the_script_counts_as_the_bucket_does(redis, steps):
     """Whatever happens: the two are kept in step, with time that passes by decree."""

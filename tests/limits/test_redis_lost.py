@@ -11,7 +11,7 @@ from moored.errors import HookFailed
 from moored.limits import LimiterUnavailable, Rate, RedisLost, RedisRecovered
 from moored.limits.redis import RedisLimiter
 
-from .servers import on_redis
+from ..redis_server import on_redis
 
 pytestmark = on_redis
 SLOW = Rate(100, per=1e6)

@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from moored.core.checks import count, flag, instance, number
+from moored.core.checks import count, flag, instance, number, one_of
 from moored.core.policy import MIB, OPENER, OpenerDefault, Reconnect
 
 __all__ = ["OnInterrupt", "Settings"]
@@ -54,7 +54,8 @@ class Settings:
     :param reconnect_before_content: whether to ask again, silently, when the stream breaks before
         any content has come.  On.
     :param reconnect: how often, and how long between attempts.  ``attempts`` counts all failures of
-        one reply.  3 in all, from 0.5 s to 8 s, as the OpenAI SDK has it.
+        one reply.  5 in all, as for a stream, and delays from 0.5 s to 8 s, as the OpenAI SDK has
+        them.
     :param expected_output_tokens: what limits and budgets reserve for the answer where the request
         sets no ``max_tokens``.  1024; what is not used comes back.
     :param max_endpoint_wait: how long a request waits where every endpoint that could serve it is
@@ -78,12 +79,10 @@ class Settings:
         default=None, validator=number(above=0, optional=True)
     )
     drain_timeout: float = attrs.field(default=5.0, validator=number(minimum=0))
-    on_interrupt: OnInterrupt = attrs.field(
-        default="raise", validator=attrs.validators.in_(ON_INTERRUPT)
-    )
+    on_interrupt: OnInterrupt = attrs.field(default="raise", validator=one_of(*ON_INTERRUPT))
     reconnect_before_content: bool = attrs.field(default=True, validator=flag)
     reconnect: Reconnect = attrs.field(
-        factory=lambda: Reconnect(initial=0.5, maximum=8.0, attempts=3),
+        factory=lambda: Reconnect(initial=0.5, maximum=8.0),
         validator=instance(Reconnect),
     )
     expected_output_tokens: int = attrs.field(default=1024, validator=count(minimum=1))

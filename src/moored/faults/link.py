@@ -74,6 +74,9 @@ class Link:
         self.to_server: Passage = self._passage("to_server")
         self.client_frames: ClientFrames | None = None
         self._record = record
+        if record.messages is not None:
+            aim.to_client.on_messages = partial(record.messages.note, number, "to_client")
+            aim.to_server.on_messages = partial(record.messages.note, number, "to_server")
         self._connect = connect
         self.controlled = controlled
         self._accepted = trio.current_time()

@@ -17,6 +17,7 @@ from moored.faults.catalogue.moments import Cut, Moment, Stall
 from moored.faults.catalogue.tcp import TcpFault
 from moored.faults.link import ConnectUpstream, Link
 from moored.faults.listening import authority, background, listen
+from moored.faults.message_log import PassedMessages
 from moored.faults.notation import schedule_from
 from moored.faults.record import ConnectionRecord, Injected, Record
 from moored.faults.upstream import Upstream
@@ -41,9 +42,9 @@ class Proxy:
     :param ssl_context: for TLS to the upstream; by default one that verifies certificates.
     :param wall_clock: the time of day in seconds since 1970, for HTTP dates in answers that the
         proxy gives itself; by default ``time.time``.
-    :param controlled: whether :meth:`strike` may put faults of TCP on open connections, and all
-        that clients send is counted, which costs each connection a little; by default only as far
-        as the schedule needs it.
+    :param controlled: whether :meth:`strike` may put faults of TCP on open connections, all that
+        clients send is counted, and :attr:`messages` are logged, which costs each connection a
+        little; by default only as far as the schedule needs it.
     :raises ValueError: for a URL that is not one of a server.
     :raises ScheduleError: for a wrong schedule.
     """
@@ -68,7 +69,7 @@ class Proxy:
             ssl_context = ssl.create_default_context()
         self._ssl_context = ssl_context if self._upstream.tls else None
         self._connect = connect_upstream or self._connect_tcp
-        self._record = Record()
+        self._record = Record(with_messages=controlled)
         self._links: dict[int, Link] = {}
         self._count = 0
         self._started: float | None = None
@@ -131,6 +132,18 @@ class Proxy:
     def injected_counts(self) -> Mapping[str, int]:
         """How often each kind of fault took effect, such as ``{"cut": 2}``."""
         return self._record.counts
+
+    @property
+    def messages(self) -> tuple[PassedMessages, ...]:
+        """When messages passed (the last 10,000 entries), oldest first; ``controlled`` proxies."""
+        log = self._record.messages
+        return () if log is None else log.entries()
+
+    @property
+    def message_entries(self) -> int:
+        """How many entries :attr:`messages` has had, forgotten ones included."""
+        log = self._record.messages
+        return 0 if log is None else log.total
 
     @property
     def connections(self) -> tuple[ConnectionRecord, ...]:

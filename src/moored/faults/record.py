@@ -11,6 +11,7 @@ import attrs
 import trio
 
 from moored.faults.catalogue.base import Fault
+from moored.faults.message_log import MessageLog
 
 __all__ = ["DEFAULT_LIMIT", "Changes", "ConnectionRecord", "Injected", "Log", "Record"]
 
@@ -59,7 +60,8 @@ class ConnectionRecord:
     :ivar number: from 1, in the order of acceptance.
     :ivar accepted: when, by Trio's clock, in seconds.
     :ivar path: the path of its request, without the query; ``""`` until the request has come.
-    :ivar transport: ``"http"``, ``"sse"`` or ``"websocket"``; ``""`` until it is known.
+    :ivar transport: ``"http"``, ``"sse"`` or ``"websocket"``; ``""`` until it is known; ``"tcp"``
+        where a raw proxy's connection is told of in the same form.
     :ivar status: the status of the answer, or ``None`` if there was none (yet).
     :ivar messages: messages passed to the client whole, so far.
     :ivar bytes: payload bytes passed to the client, so far.
@@ -147,10 +149,14 @@ class Record:
     """What one proxy did.
 
     :param limit: how many injections, and how many connections, are kept.
+    :param with_messages: whether there is a log of messages.
+
+    :ivar messages: when messages passed, or ``None``.
     """
 
-    def __init__(self, limit: int = DEFAULT_LIMIT) -> None:
+    def __init__(self, limit: int = DEFAULT_LIMIT, *, with_messages: bool = False) -> None:
         self.changes: Changes = Changes()
+        self.messages: MessageLog | None = MessageLog() if with_messages else None
         self._injected: deque[Injected] = deque(maxlen=limit)
         self._counts: Counter[str] = Counter()
         self._connections: Log[ConnectionRecord] = Log(limit)

@@ -81,7 +81,7 @@ class Shaping:
     def put(self, fault: TcpFault) -> None:
         """Let ``fault`` begin now."""
         note = self._injection(fault, f"after {duration(trio.current_time() - self._accepted)}")
-        handles = [self.stream.add(fault.toxic, way, on_effect=note) for way in fault.on]
+        handles = [self.stream.add(toxic, way, on_effect=note) for way, toxic in fault.placed]
 
         async def end(seconds: float) -> None:
             await trio.sleep(seconds)

@@ -29,6 +29,7 @@ class Track:
     :ivar scanner: finds the messages in it.
     :ivar messages: messages passed on whole.
     :ivar bytes: payload bytes passed on.
+    :ivar on_messages: is told how many messages pass at once, if anybody wants to know.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Track:
         self.scanner: Scanner = PlainScanner()
         self.messages: int = 0
         self.bytes: int = 0
+        self.on_messages: Callable[[int], object] | None = None
 
     @property
     def has_faults(self) -> bool:
@@ -121,4 +123,7 @@ class Track:
 
     def _count(self, found: Boundaries, forwarded: int) -> None:
         self.bytes += forwarded
-        self.messages += sum(1 for end in found.messages if end <= forwarded)
+        passed = sum(1 for end in found.messages if end <= forwarded)
+        self.messages += passed
+        if passed and self.on_messages is not None:
+            self.on_messages(passed)

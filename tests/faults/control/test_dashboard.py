@@ -179,6 +179,43 @@ async def test_a_cut_by_a_click_and_the_recovery(page, api):
     assert (injected.fault.kind, injected.fault.how, injected.connection) == ("cut", "rst", 1)
 
 
+def drawn(driver, connection, kind="down"):
+    """How many messages each line of a connection stands for; it is drawn anew all the time."""
+    marks = f'#timeline g[data-connection="{connection}"] rect.{kind}'
+    script = "return [...document.querySelectorAll(arguments[0])].map((e) => +e.dataset.count)"
+    return driver.execute_script(script, marks)
+
+
+async def test_each_message_is_on_the_timeline(page, api):
+    proxy = api.control.fault_proxies.get("p").proxy
+    async with following(api) as ids:
+        await page.open(api.control.dashboard_url)
+        await page.until(lambda driver: len(ids) > 30)
+    total = sum(each.messages for each in proxy.messages)
+    await page.until(lambda driver: sum(drawn(driver, 1)) == total)
+    # Twenty a second, each in its place.
+    assert len(await page.do(lambda: drawn(page.driver, 1))) > 0.6 * total
+    assert await page.count("#timeline svg rect.up") == 0
+
+
+async def test_messages_that_are_too_many_are_drawn_together_and_it_says_so(page, api):
+    note = "#timeline-note"
+    await page.open(api.control.dashboard_url)
+    await page.shows("#feed", "live")
+    async with httpx.AsyncClient() as http:
+        assert (await http.get(url_of(api) + "/feed?count=1")).status_code == 200
+        await page.one("#timeline svg rect.down")
+        said = await page.do(lambda: page.driver.find_element(By.CSS_SELECTOR, note).text)
+        assert "200" not in said
+        await http.get(url_of(api) + "/feed?count=900&pace=0.0005")
+    await page.shows(note, "More than 200 messages a second: those within 50 ms are drawn as one")
+    counts = await page.until(
+        lambda driver: (found := drawn(driver, 2)) and sum(found) >= 900 and found
+    )
+    assert max(counts) > 5
+    assert len(counts) < 200
+
+
 async def test_stalls_and_refusals_by_clicks(page, api):
     async with following(api):
         await page.open(api.control.dashboard_url)
@@ -277,6 +314,60 @@ async def test_proxies_are_added_chosen_and_closed(page, api):
     await page.do(lambda: page.driver.switch_to.alert.accept())
     await page.until(lambda driver: len(driver.find_elements(By.CSS_SELECTOR, "#tabs button")) == 1)
     assert [named.name for named in api.control.fault_proxies] == ["p"]
+
+
+async def test_raw_proxies_are_watched_and_struck(page, api, echo_server, dial):
+    made = await api.proxy("db", upstream=echo_server)
+    port = int(made["listen"].rpartition(":")[2])
+    await api.call("POST", "/proxies/db/toxics", {"type": "latency", "attributes": {"latency": 7}})
+
+    async def connect():
+        client = await dial(port)
+        await client.send(b"x" * 2345)
+        await client.exactly(2345)
+        return client
+
+    row = '#connections tr[data-connection="{}"]'.format
+    first, second, third = [await connect() for _ in range(3)]
+    await page.open(api.control.dashboard_url)
+    await page.shows("#tabs [aria-selected=true]", "p")
+    await page.click('#tabs [data-key="raw/db"]')
+    await page.shows('[data-fact="url"]', made["listen"])
+    await page.shows('[data-fact="open"]', "3")
+    await page.shows("#toxics", "latency_downstream: latency downstream latency=7")
+    await page.shows(f"{row(1)} .state", "open")
+    for column in (6, 8):
+        await page.shows(f"{row(1)} td:nth-child({column})", "2.3 kB")
+    assert await page.until(lambda driver: drawn(driver, 1)) == [2345]
+    assert await page.do(lambda: drawn(page.driver, 1, "up")) == [2345]
+    for hidden in ("#schedule", "#faults", "#refuse", "#fault", '[data-fact="messages"]'):
+        element = await page.do(lambda: page.driver.find_element(By.CSS_SELECTOR, hidden))  # noqa: B023
+        assert not await page.do(element.is_displayed)
+
+    await page.click(f"{row(1)} [data-action=cut-rst]")
+    assert await first.rest() == (b"", "rst")
+    await page.shows(f"{row(1)} .state", "reset")
+    await page.click(f"{row(2)} [data-action=stall]")
+    await page.shows(f'{row(2)}[data-state="stalled"] .state', "stalled")
+    await page.one('#timeline g[data-connection="2"] rect.stalled')
+    await second.send(b"anybody?")
+    await second.silence(0.1)
+
+    await page.click("#refuse-new")
+    await page.shows("#accepting", "refused")
+    with pytest.raises(OSError, match=r"refused|failed"):
+        await dial(port)
+    await third.send(b"goes on")
+    assert await third.exactly(7) == b"goes on"
+    await page.click("#accept-new")
+    await page.shows("#accepting", "accepted")
+    await connect()
+    await page.shows(f"{row(4)} .state", "open")
+    await page.click('#controls [data-strike="cut"][data-how="rst"]')
+    assert await third.rest() == (b"", "rst")
+    await page.shows('[data-fact="open"]', "0")
+    await page.click("#tabs button:first-child")  # The fault proxy is as it was.
+    await page.one("#schedule")
 
 
 async def test_the_page_asks_for_the_token(page, opened):

@@ -77,6 +77,18 @@ async def test_proxies_are_made_told_and_closed(api, server, dial):
 
 
 @pytest.mark.parametrize(
+    ("listen", "host"),
+    [("127.0.0.1:0", "127.0.0.1"), ("0.0.0.0:0", "0.0.0.0"), (":0", "0.0.0.0")],
+)
+async def test_a_proxy_listens_where_it_was_told(api, dial, listen, host):
+    body = {"name": "q", "upstream": "http://127.0.0.1:1", "listen": listen}
+    made = (await api.call("POST", "/moored/proxies", body)).json()
+    port = int(made["listen"].removeprefix(f"{host}:"))
+    assert made["url"] == f"http://127.0.0.1:{port}"  # where it is reached from here
+    await dial(port)
+
+
+@pytest.mark.parametrize(
     ("change", "field", "words"),
     [
         ({"name": "a/b"}, "name", "name must be 1 to 100 letters"),
@@ -165,13 +177,38 @@ async def test_a_strike_need_not_say_when(api, reading):
 async def test_a_strike_takes_its_aim(api, reading):
     path = "/moored/proxies/p"
     await reading(), await reading()
-    for aim in ({"connection": 9}, {"path": "/elsewhere"}):
-        fault = {"fault": "stall", **aim}
-        assert (await api.call("POST", f"{path}/strike", fault)).json()["struck"] == 0
+    fault = {"fault": "stall", "path": "/elsewhere"}
+    assert (await api.call("POST", f"{path}/strike", fault)).json()["struck"] == 0
     fault = {"fault": "stall", "connection": 2}
     assert (await api.call("POST", f"{path}/strike", fault)).json()["struck"] == 1
     found = await until(api, f"{path}/connections", lambda found: found[1]["state"] == "stalled")
     assert [each["state"] for each in found] == ["open", "stalled"]
+
+
+@pytest.mark.parametrize("aim", [9, [3, 9], {"from": 3}])
+@pytest.mark.parametrize("kind", ["cut", "half_open"])
+async def test_a_strike_at_no_connection_is_told(api, reading, aim, kind):
+    path = "/moored/proxies/p"
+    first, _ = await reading(), await reading()
+    answer = await api.call("POST", f"{path}/strike", {"fault": kind, "connection": aim})
+    words = f"there is no connection {json.dumps(aim)}, or it is forgotten"
+    assert (answer.status_code, answer.json()) == (404, {"error": words})
+    assert (await api.call("GET", f"{path}/injected")).json() == []
+    # One that has ended is none to strike, but it was there.
+    await first.aclose()
+    await until(api, f"{path}/connections?state=ended", bool)
+    answer = await api.call("POST", f"{path}/strike", {"fault": kind, "connection": [1, 9]})
+    assert (answer.status_code, answer.json()["struck"]) == (200, 0)
+
+
+@pytest.mark.parametrize("state", ["bogus", "", "Open"])
+async def test_an_unknown_state_is_told(api, state):
+    answer = await api.call("GET", f"/moored/proxies/p/connections?state={state}")
+    assert answer.status_code == 400
+    body = answer.json()
+    assert (body["field"], body["value"]) == ("state", state)
+    words = "state must be one of accepted, requested, open, stalled, closing, ended, not"
+    assert body["error"] == f"{words} {state!r}"
 
 
 @pytest.mark.parametrize(
@@ -333,6 +370,25 @@ async def test_the_feed_tells_of_connections_and_faults(api, live, reading):
     assert told["connections"][0]["outcome"] == "cut"
     assert told["connections"][0]["samples"][0] <= seen
     assert (await late.next())[1]["injected"] == data["injected"]
+
+
+async def test_the_feed_tells_of_each_message(api, live, reading):
+    events = await live()
+    client = await reading()
+    told = []
+    while sum(each[3] for each in told) < 5:
+        data = await events.until(lambda name, data: name == "messages")
+        assert (data["proxy"], data["together"], data["missed"]) == ("p", None, 0)
+        told += data["messages"]
+    times = [each[0] for each in told]
+    assert times == sorted(times)
+    assert len(set(times)) == len(told) >= 3
+    assert all(0 < time <= data["now"] for time in times)
+    assert {tuple(each[1:3]) for each in told} == {(1, "to_client")}
+    await client.aclose()
+    late = await live()  # which hears of those that were before
+    data = await late.until(lambda name, data: name == "messages")
+    assert data["messages"][: len(told)] == told
 
 
 async def test_the_feed_tells_of_proxies(api, live, server):

@@ -1,5 +1,6 @@
 """Who may talk to the control server, and how it starts and stops."""
 
+import json
 import os
 import socket
 
@@ -70,6 +71,19 @@ async def test_elsewhere_than_on_loopback_it_wants_a_token(opened):
 
 @pytest.mark.parametrize(
     ("host", "expected"),
+    [
+        *(("", "http://127.0.0.1:"), ("0.0.0.0", "http://127.0.0.1:")),
+        ("127.0.0.1", "http://127.0.0.1:"),
+    ],
+)
+async def test_its_url_is_of_the_kind_that_was_asked_for(opened, host, expected):
+    async with opened(host=host, token="secret") as api:
+        assert api.control.url == f"{expected}{api.control.port}"
+        assert await status(api, "/version", Authorization="Bearer secret") == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
     [("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("localhost", True), ("", False),
      ("0.0.0.0", False), ("::", False), ("10.0.0.1", False), ("localhost.test", False)],
 )  # fmt: skip
@@ -131,6 +145,34 @@ async def test_changes_are_told(opened):
         async with trio.open_nursery() as waiting:
             await waiting.start(wait, lambda: list(proxies) == [])
             await api.call("DELETE", "/proxies/p")
+
+
+@pytest.mark.parametrize("path", ["/populate", "/moored/proxies"])
+async def test_a_body_that_is_too_long_is_refused_before_it_comes(opened, dial, path):
+    async with opened() as api:
+        client = await dial(api.control.port)
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1099511627776\r\n\r\n"
+        await client.send(head.encode())
+        with trio.fail_after(1):
+            line, fields = await client.head()
+            body = json.loads(await client.exactly(int(fields["content-length"])))
+        assert (line.split()[1], fields["connection"]) == ("413", "close")
+        assert body == {"error": "body of more than 16777216 bytes", "status": 413}
+        await client.send(bytes(1 << 20))  # It had begun to send, and still gets the answer.
+        await client.stream.send_eof()
+        with trio.fail_after(1):
+            assert await client.rest() == (b"", "fin")
+
+
+@pytest.mark.parametrize("path", ["/populate", "/moored/proxies"])
+async def test_a_client_that_leaves_inside_its_body_is_no_failure(opened, dial, caplog, path):
+    async with opened() as api:
+        client = await dial(api.control.port)
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50\r\n\r\n"
+        await client.send(head.encode() + b"{")
+        await client.stream.send_eof()
+        await client.rest()
+    assert caplog.records == []  # It is over when the server has ended.
 
 
 async def test_nothing_is_left_when_the_block_is_left(echo_server, dial):

@@ -55,7 +55,7 @@ SSE_CLIENT = """
         # Without a position: all from the start again, and any end is taken for the end.
         (SSE_CLIENT.format(connections=2, copies=1), "2 duplicated"),
         (SSE_CLIENT.format(connections=1, copies=1), "3 lost"),
-        (SSE_CLIENT.format(connections=2, copies=2), "9 duplicated, 1 never sent"),
+        (SSE_CLIENT.format(connections=2, copies=2), "9 duplicated, 1 past the end"),
     ],
 )
 async def test_bad_clients_score_and_break_nothing(program, trial, code, verdict):

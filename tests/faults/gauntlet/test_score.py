@@ -69,7 +69,7 @@ def test_all_is_well(record):
         ((1, 2, 4, 5), "1 lost", 24),
         ((1, 2, 2, 3, 4, 5), "1 duplicated", 24),
         ((1, 2, 4, 3, 5), "1 out of order", 24),
-        ((1, 2, 3, 4, 5, 9), "1 never sent", 24),
+        ((1, 2, 3, 4, 5, 6, 6), "1 past the end", 24),
         ((1, 2, 1, 2, 3), "2 lost, 2 duplicated", 6),
         ((), "5 lost", 0),
         ((1, 2, 3, 4, 5, 6), "survived", 100),  # the end message's own id
@@ -308,6 +308,37 @@ def test_what_nobody_had_sent_cannot_have_been_received(record):
     assert score(attrs.evolve(honest, sent_up_to=5)).ok
     got = score(attrs.evolve(honest, sent_up_to=2))
     assert (got.ok, got.points, got.verdict) == (False, 0, "printed 3 ids that nobody had sent")
+
+
+@pytest.mark.parametrize("sent_up_to", [5, None])
+@pytest.mark.parametrize(
+    ("texts", "verdict"),
+    [
+        ((1, 2, 3, 4, 5, 999), "printed 1 id that nobody had sent"),
+        ((1, 2, 3, 4, 5, 7), "printed 1 id that nobody had sent"),
+        ((0, 1, 2, 3, 4, 5, 0), "printed 2 ids that nobody had sent"),
+    ],
+)
+def test_what_is_not_in_the_feed_cannot_have_been_received(record, texts, verdict, sent_up_to):
+    got = score(attrs.evolve(record(ran(*texts)), sent_up_to=sent_up_to))
+    assert (got.ok, got.points, got.verdict) == (False, 0, verdict)
+
+
+def test_what_is_not_in_the_feed_counts_for_nothing_when_giving_up_too(final):
+    got = score(final(ran(999, status=1, seconds=1.2)))
+    assert (got.ok, got.points, got.verdict) == (False, 0, "printed 1 id that nobody had sent")
+
+
+@pytest.mark.parametrize(
+    ("changes", "points"),
+    [
+        ({"sent_up_to": 5}, 100),
+        ({"sent_up_to": 4}, 0),  # nobody had come to it
+        ({"transport": "websocket"}, 0),  # whose end message has no id
+    ],
+)
+def test_the_id_of_the_end_message_is_no_invention_where_it_was_sent(record, changes, points):
+    assert score(attrs.evolve(record(ran(1, 2, 3, 4, 5, 6)), **changes)).points == points
 
 
 def test_dying_of_a_signal_is_no_way_to_give_up(record):

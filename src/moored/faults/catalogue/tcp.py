@@ -68,6 +68,11 @@ class TcpFault(Fault):
         return tuple(_DIRECTIONS[direction] for direction in self.directions)
 
     @property
+    def placed(self) -> tuple[tuple[toxics.Direction, toxics.Toxic], ...]:
+        """What is put on the stream, and in which direction."""
+        return tuple((direction, self.toxic) for direction in self.on)
+
+    @property
     def strikes_request(self) -> bool:
         """Whether one that aims at a request strikes the bytes of that request."""
         return self.needs_request and self.on == ("upstream",)
@@ -261,19 +266,25 @@ class HalfOpen(TcpFault):
 class NeverAnswer(TcpFault):
     """The connection is accepted, and never answered.
 
-    What the client sees: all that it sends is taken, and nothing ever comes.  Ten seconds after it
+    What the client sees: all that it sends is taken, and nothing ever comes.  One that begins in
+    the midst of an answer holds back the rest of it, and its end.  Ten seconds after the client
     has ended its side, the proxy lets go of it.  The server does not see it;
     :class:`~moored.faults.Stall` at ``"after_request"`` does the same, and can aim at a path.
     """
 
     kind: ClassVar[str] = "never_answer"
     toxic_kind: ClassVar[type[toxics.Toxic]] = toxics.NeverAnswer
-    directions: ClassVar[tuple[Towards, ...]] = ("to_server",)
+    directions: ClassVar[tuple[Towards, ...]] = ("to_client", "to_server")
     rules: ClassVar[tuple[Schema, ...]] = (
         *TcpFault.rules,
         {"not": given("path")},
         {"not": given("attempt")},
     )
+
+    @property
+    def placed(self) -> tuple[tuple[toxics.Direction, toxics.Toxic], ...]:
+        """Nothing passes in either direction, but only what the client sends is taken."""
+        return (("downstream", toxics.HalfOpen()), ("upstream", self.toxic))
 
     def _check(self) -> None:
         super()._check()

@@ -15,9 +15,11 @@ import trio
 from starlette.routing import BaseRoute, Router
 
 from moored.faults.control import dashboard
+from moored.faults.control.body_limit import BodyLimit
 from moored.faults.control.fault_routes import fault_proxy_routes
 from moored.faults.control.guard import Guard, is_loopback
 from moored.faults.control.proxies import Proxies
+from moored.faults.control.raw_routes import raw_proxy_routes
 from moored.faults.control.toxiproxy import not_found, toxiproxy_routes
 from moored.faults.listening import authority, background
 from moored.faults.proxies import FaultProxies, ProxySettings
@@ -35,7 +37,8 @@ class Control:
 
     :ivar proxies: the raw proxies, of Toxiproxy's API.
     :ivar fault_proxies: the fault proxies.
-    :ivar host: the address it listens on.
+    :ivar host: the address it listens on; ``"0.0.0.0"`` for every one, unless ``"::"`` was asked
+        for.
     :ivar port: the port.
     """
 
@@ -76,7 +79,8 @@ async def open_control(
     Requests whose ``Host`` is not this address or localhost are refused, and so are those of web
     pages from elsewhere (``Origin``).
 
-    :param host: the address to listen on; loopback by default.
+    :param host: the address to listen on; loopback by default.  ``"0.0.0.0"`` and ``""`` are every
+        one of this machine, those of IPv6 too, as for Toxiproxy.
     :param port: 0 (default) for one that is free; Toxiproxy's own is 8474.
     :param seed: decides all that is random in the raw proxies; 0 by default.
     :param populate: proxies to begin with, as for ``POST /populate``.
@@ -96,20 +100,21 @@ async def open_control(
     sock = await bound(host, port)
     with sock:
         async with background() as nursery:
-            proxies = Proxies(nursery, seed=seed)
-            await proxies.populate(list(populate))
             streams = FaultProxies(nursery, controlled=True)
+            proxies = Proxies(nursery, seed=seed, watchers=streams.changes)
+            await proxies.populate(list(populate))
             for settings in fault_proxies:
                 await streams.open(settings)
-            control = Control(proxies, streams, *sock.getsockname()[:2])
+            control = Control(proxies, streams, *_address(sock, host))
             every_route = [
                 *routes,
-                *fault_proxy_routes(streams),
+                *fault_proxy_routes(streams, proxies),
+                *raw_proxy_routes(proxies, streams),
                 *dashboard.dashboard_routes(),
                 *toxiproxy_routes(proxies, metrics=metrics),
             ]
             guard = Guard(
-                Router(every_route, redirect_slashes=False, default=not_found),
+                BodyLimit(Router(every_route, redirect_slashes=False, default=not_found)),
                 host=host,
                 token=token or None,
                 allowed_hosts=allowed_hosts,
@@ -123,6 +128,12 @@ async def open_control(
             await streams.close_all()
             stop.set()
             await served.wait()
+
+
+def _address(sock: socket.socket, asked: str) -> tuple[str, int]:
+    """Where the server listens, told as what was asked for: the URL should be of that kind."""
+    host, port = sock.getsockname()[:2]
+    return ("0.0.0.0" if host == "::" != asked else host), port
 
 
 async def _serve(

@@ -53,10 +53,17 @@ def printed(record: TrialRecord) -> Printed:
             ids.append((line.time, int(text)))
         elif text and junk is None:
             junk = text
-    # Over SSE the end message has an id too, and a client may well print it: once, as the last.
-    if ids and ids[-1][1] == record.trial.count + 1:
+    # A client may well print the end message's id: once, as the last.
+    if ids and ids[-1][1] == _end_id(record):
         ids.pop()
     return Printed(tuple(ids), junk)
+
+
+def _end_id(record: TrialRecord) -> int | None:
+    """The id of the end message, if it has one and the origin came to it.  Only on SSE it has."""
+    count, sent = record.trial.count, record.sent_up_to
+    came_to_it = record.transport == "sse" and (sent is None or sent >= count)
+    return count + 1 if came_to_it else None
 
 
 def count(record: TrialRecord, numbers: Sequence[int]) -> Count:
@@ -66,9 +73,10 @@ def count(record: TrialRecord, numbers: Sequence[int]) -> Count:
 
 
 def never_sent(record: TrialRecord, numbers: Sequence[int]) -> int:
-    """How many of the feed's numbers were printed that the origin had not sent to anybody."""
-    bound = record.sent_up_to
-    return 0 if bound is None else sum(bound < number <= record.trial.count for number in numbers)
+    """How many numbers were printed that the origin had not sent to anybody: inventions."""
+    count, sent = record.trial.count, record.sent_up_to
+    last = _end_id(record) or (count if sent is None else min(sent, count))
+    return sum(not 1 <= number <= last for number in numbers)
 
 
 def unstruck(record: TrialRecord) -> int:

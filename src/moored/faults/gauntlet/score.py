@@ -2,9 +2,9 @@
 
 A trial to be survived: 60 for the messages, 20 for recovering as fast as one can (with a second's
 allowance), 20 for manners.  A trial to be given up: 60 for exiting with an error, 20 for doing so
-in time, 20 for not asking again.  Where a message was lost, repeated, out of order or never sent,
-30 at most, and less the more there were.  Nothing for a client that did not come to the end that it
-should have come to.
+in time, 20 for not asking again.  Where a message was lost, repeated or out of order, 30 at most,
+and less the more there were.  Nothing for a client that did not come to the end that it should have
+come to, or that printed what nobody had sent.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def _failure(
             return "never asked for a WebSocket"
     invented = measure.never_sent(record, numbers)
     if invented:
-        return f"printed {invented} ids that nobody had sent"
+        return f"printed {invented} {'id' if invented == 1 else 'ids'} that nobody had sent"
     died = run.status is not None and run.status < 0
     if died or (record.trial.survivable and run.status != 0):
         return _ending(run.status)
@@ -136,7 +136,7 @@ def _survived(judged: Score) -> Score:
         (count.lost, f"{count.lost} lost"),
         (count.duplicated, f"{count.duplicated} duplicated"),
         (count.disordered, f"{count.disordered} out of order"),
-        (count.unexpected, f"{count.unexpected} never sent"),
+        (count.unexpected, f"{count.unexpected} past the end"),
     ]
     verdict = ", ".join(words for number, words in told if number)
     if verdict:

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import trio
 
-from moored.faults.listening import authority
 from moored.faults.proxies.activity import Activity
 from moored.faults.proxies.settings import ProxySettings
 from moored.faults.proxy import Proxy, open_proxy
 from moored.faults.record import Changes
+from moored.faults.tcp.address import join
 
 __all__ = ["FaultProxies", "NamedProxy", "ProxyExists", "UnknownProxy"]
 
@@ -46,7 +46,7 @@ class NamedProxy:
     @property
     def listen(self) -> str:
         """Where it listens: ``host:port``."""
-        return authority(self.settings.host, self.proxy.port)
+        return join(self.settings.host, self.proxy.port)
 
     async def wait_closed(self) -> None:
         """Return when it has been closed."""

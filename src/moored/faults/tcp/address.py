@@ -8,7 +8,7 @@ import socket
 
 import trio
 
-__all__ = ["bound", "dial", "listen_on", "resolve", "split"]
+__all__ = ["bound", "dial", "join", "listen_on", "resolve", "split"]
 
 _DIAL_TIMEOUT = 10.0
 _BACKLOG = 4096
@@ -30,7 +30,8 @@ def split(address: str) -> tuple[str, int]:
     return host[1:-1] if bracketed else host, int(port)
 
 
-def _join(host: str, port: int) -> str:
+def join(host: str, port: int) -> str:
+    """``host:port``; an address of IPv6 in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -67,7 +68,7 @@ async def listen_on(address: str) -> tuple[trio.SocketListener, str]:
     sock = await bound(*split(address))
     real_host, real_port = sock.getsockname()[:2]
     listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
-    return listener, _join(real_host, real_port)
+    return listener, join(real_host, real_port)
 
 
 async def bound(host: str, port: int) -> socket.socket:

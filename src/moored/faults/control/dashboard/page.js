@@ -9,10 +9,13 @@ const RETRY_MS = 1000;
 const REDRAW_MS = 500;
 
 const $ = (selector) => document.querySelector(selector);
-let selected = null;
+let selected = null; // the key of a proxy
 let askAgain = () => {};
 
-const path = (tail = "") => `/moored/proxies/${encodeURIComponent(selected)}${tail}`;
+const nameOf = () => selected.slice(selected.indexOf("/") + 1);
+const isRaw = () => selected.startsWith("raw/");
+const path = (tail = "") =>
+  `/moored/${isRaw() ? "raw" : "proxies"}/${encodeURIComponent(nameOf())}${tail}`;
 
 function say(output, words, right) {
   output.textContent = words;
@@ -34,66 +37,74 @@ async function attempt(action) {
 
 function draw() {
   showTabs();
-  const proxy = model.proxies.find((each) => each.name === selected);
+  const proxy = model.proxies.find((each) => each.key === selected);
   $("main").hidden = !proxy;
   $("#close").disabled = !proxy;
   if (!proxy) return;
+  $("main").dataset.kind = proxy.kind;
   const seen = details(selected);
   showSummary(proxy, seen);
-  showArmed(proxy.armed);
-  $("#scheduled").textContent = `${proxy.scheduled} in force`;
+  if (isRaw()) {
+    showRaw(proxy);
+  } else {
+    showArmed(proxy.armed);
+    $("#scheduled").textContent = `${proxy.scheduled} in force`;
+  }
   showConnections($("#connections tbody"), seen, now(), strike);
   showFaults($("#faults"), seen.injected);
   for (const empty of document.querySelectorAll(".empty")) {
     empty.hidden = empty.previousElementSibling.querySelector("td, li") !== null;
   }
-  drawTimeline($("#timeline svg"), seen, { now: now(), seconds: Number($("#window").value) });
+  const shown = { now: now(), seconds: Number($("#window").value) };
+  $("#timeline-note").textContent = drawTimeline($("#timeline svg"), seen, shown);
 }
 
 function showTabs() {
-  const names = model.proxies.map((each) => each.name);
-  if (!names.includes(selected)) choose(names[0] ?? null);
+  const keys = model.proxies.map((each) => each.key);
+  if (!keys.includes(selected)) choose(keys[0] ?? null);
   const tabs = $("#tabs");
-  if (tabs.dataset.names !== names.join(" ")) {
-    tabs.dataset.names = names.join(" ");
-    tabs.replaceChildren(...names.map(newTab));
+  if (tabs.dataset.keys !== keys.join(" ")) {
+    tabs.dataset.keys = keys.join(" ");
+    tabs.replaceChildren(...model.proxies.map(newTab));
   }
   for (const tab of tabs.children) {
-    tab.setAttribute("aria-selected", String(tab.textContent === selected));
+    tab.setAttribute("aria-selected", String(tab.dataset.key === selected));
   }
 }
 
-function newTab(name) {
+function newTab({ key, kind, name }) {
   const tab = document.createElement("button");
   tab.setAttribute("role", "tab");
-  tab.textContent = name;
+  tab.dataset.key = key;
+  tab.textContent = kind === "raw" ? `${name} (tcp)` : name;
   tab.addEventListener("click", () => {
-    choose(name);
+    choose(key);
     draw();
   });
   return tab;
 }
 
-function choose(name) {
-  selected = name;
+function choose(key) {
+  selected = key;
   $("#connections tbody").replaceChildren();
   $("#faults").replaceChildren();
   delete $("#faults").dataset.mark;
   say($("#schedule-message"), "", true);
-  if (name !== null) attempt(showSchedule);
+  if (key !== null && !isRaw()) attempt(showSchedule);
 }
 
 function showSummary(proxy, seen) {
   const open = [...seen.connections.values()].filter((each) => each.ended === null);
   const sum = (key) => open.reduce((total, each) => total + each[key], 0);
   const facts = {
-    url: proxy.url,
+    url: proxy.url ?? proxy.listen,
     upstream: proxy.upstream,
     open: proxy.connections.open,
     accepted: proxy.connections.accepted,
     messages: sum("messages_per_second").toFixed(1),
     bytes: `${bytes(sum("bytes_per_second"))}/s`,
-    faults: Object.values(proxy.injected).reduce((total, count) => total + count, 0),
+    up: `${bytes(sum("bytes_to_server_per_second"))}/s`,
+    faults: Object.values(proxy.injected ?? {}).reduce((total, count) => total + count, 0),
   };
   for (const [name, value] of Object.entries(facts)) {
     $(`[data-fact="${name}"]`).textContent = value;
@@ -107,6 +118,18 @@ function showArmed(armed) {
     const { fault: kind, times, ...rest } = fault;
     const more = Object.entries(rest).map(([key, value]) => `${key}=${JSON.stringify(value)}`);
     item.textContent = `${kind} ${more.join(" ")} (${times === undefined ? "always" : `${times} left`})`;
+    return item;
+  }));
+}
+
+function showRaw(proxy) {
+  $("#accepting").textContent = proxy.enabled ? "accepted" : "refused";
+  $("#refuse-new").disabled = !proxy.enabled;
+  $("#accept-new").disabled = proxy.enabled;
+  $("#toxics").replaceChildren(...proxy.toxics.map((toxic) => {
+    const item = document.createElement("li");
+    const settings = Object.entries(toxic.attributes).map(([key, value]) => `${key}=${JSON.stringify(value)}`);
+    item.textContent = `${toxic.name}: ${toxic.type} ${toxic.stream} ${settings.join(" ")}`;
     return item;
   }));
 }
@@ -132,9 +155,14 @@ $("#refuse").addEventListener("click", () => {
   attempt(() => ask("POST", path("/armed"), fault));
 });
 
+$("#refuse-new").addEventListener("click", () =>
+  attempt(() => ask("PUT", path("/accepting"), "false")));
+$("#accept-new").addEventListener("click", () =>
+  attempt(() => ask("PUT", path("/accepting"), "true")));
+
 $("#disarm").addEventListener("click", () => attempt(() => ask("DELETE", path("/armed"))));
 $("#recording").addEventListener("click", () =>
-  attempt(() => download(path("/recording"), `${selected}.recording.json`)));
+  attempt(() => download(path("/recording"), `${nameOf()}.recording.json`)));
 
 async function fillKinds() {
   const { $defs } = await (await ask("GET", "/moored/schema")).json();
@@ -191,7 +219,7 @@ $("#revert").addEventListener("click", () => attempt(async () => {
 }));
 
 $("#save").addEventListener("click", () =>
-  attempt(() => download(path("/schedule"), `${selected}.schedule.json`)));
+  attempt(() => download(path("/schedule"), `${nameOf()}.schedule.json`)));
 
 $("#file").addEventListener("change", async (event) => {
   const [file] = event.target.files;
@@ -214,7 +242,7 @@ $("#create").addEventListener("submit", (event) => {
 });
 
 $("#close").addEventListener("click", () => {
-  if (confirm(`Close ${selected}, with its connections?`)) {
+  if (confirm(`Close ${nameOf()}, with its connections?`)) {
     attempt(() => ask("DELETE", path()));
   }
 });

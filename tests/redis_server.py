@@ -52,11 +52,26 @@ class Server:
         self.process.kill()  # also what is frozen
         self.process.wait()
 
+    def flush(self):
+        """Forget everything."""
+        with socket.create_connection(("127.0.0.1", self.port), 1) as connection:
+            connection.sendall(b"FLUSHALL\r\n")
+            assert connection.recv(5) == b"+OK\r\n"
+
     def freeze(self):
         self.process.send_signal(signal.SIGSTOP)
 
     def thaw(self):
         self.process.send_signal(signal.SIGCONT)
+
+    @contextlib.contextmanager
+    def frozen(self):
+        """Connected, and never answering."""
+        self.freeze()
+        try:
+            yield
+        finally:
+            self.thaw()
 
 
 @contextlib.contextmanager
