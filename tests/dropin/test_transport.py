@@ -335,7 +335,7 @@ async def test_refusals_are_retried(make_client, status, autojump_clock):
         ({"Retry_After": "20"}, 20),
         ({"Retry_After": "9", "retry_after_ms": "1500"}, 1.5),
         ({"Retry_After": "Thu, 01 Jan 1970 00:16:50 GMT"}, 10),
-        ({"Retry_After": "86400"}, 60),
+        ({"Retry_After": "60"}, 60),
         ({"Retry_After": "soon"}, 0),
     ],
 )
@@ -343,6 +343,25 @@ async def test_the_delay_is_what_the_server_asks_for(make_client, headers, after
     server = Script(refuses(429, **headers), says(*ANSWER))
     assert await read(make_client(server, wall_clock=lambda: 1000.0)) == whole(*ANSWER)
     assert server.times[1] - server.times[0] == after + 0.5
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Retry_After": "61"},
+        {"Retry_After": "86400"},
+        {"Retry_After": "2", "retry_after_ms": "60001"},
+        {"Retry_After": "Thu, 01 Jan 1970 01:00:00 GMT"},
+    ],
+)
+@pytest.mark.parametrize("status", [429, 503])
+async def test_never_before_what_the_server_asks_for(make_client, status, headers, autojump_clock):
+    server = Script(refuses(status, **headers), says(*ANSWER))
+    async with asked(make_client(server, wall_clock=lambda: 1000.0)) as response:
+        assert response.status_code == status
+        assert await response.aread() == b'{"error":{"message":"no"}}'
+    assert server.times == [0]
+    assert trio.current_time() == 0
 
 
 async def test_the_server_may_say_whether_to_retry(make_client, autojump_clock):

@@ -54,7 +54,7 @@ def _make_response(response: httpx.Response, body: BodyStream) -> httpx.Response
     )
 
 
-_httpxRARY = HttpLibrary(
+_LIBRARY = HttpLibrary(
     make_response=_make_response,
     transport_error=httpx.TransportError,
     not_sent=(httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout),
@@ -107,7 +107,7 @@ class ResilientTransport(httpx.AsyncBaseTransport):
             inner = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_connections=None))
         self._inner = inner
         self._sender = Sender(
-            library=_httpxRARY,
+            library=_LIBRARY,
             handle=inner.handle_async_request,
             policy=policy or TransportPolicy(),
             limiter=limiter,

@@ -54,7 +54,7 @@ def _make_response(response: httpx2.Response, body: BodyStream) -> httpx2.Respon
     )
 
 
-_httpx2RARY = HttpLibrary(
+_LIBRARY = HttpLibrary(
     make_response=_make_response,
     transport_error=httpx2.TransportError,
     not_sent=(httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout),
@@ -90,7 +90,7 @@ class ResilientTransport(httpx2.AsyncBaseTransport):
             inner = httpx2.AsyncHTTPTransport(limits=httpx2.Limits(max_connections=None))
         self._inner = inner
         self._sender = Sender(
-            library=_httpx2RARY,
+            library=_LIBRARY,
             handle=inner.handle_async_request,
             policy=policy or TransportPolicy(),
             limiter=limiter,

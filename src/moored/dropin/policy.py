@@ -25,8 +25,9 @@ class Retry:
         Anthropic have it.
     :param maximum: upper bound of any delay of our own, in seconds.  8, as these SDKs have it.
     :param multiplier: growth of the bound from one retry to the next.
-    :param retry_after_maximum: cap on a ``Retry-After``, in seconds.  60: limits per minute are
-        over by then.
+    :param retry_after_maximum: the longest ``Retry-After`` that is waited for, in seconds.  60:
+        limits per minute are over by then.  A server that asks for more is not asked again, neither
+        then nor earlier: its answer is handed over at once, as it is.
     :raises ValueError: when a setting is out of bounds.
     """
 

@@ -19,7 +19,7 @@ from .body import EventBody, MeteredBody, Source
 from .library import HttpLibrary, HttpRequest, HttpResponse
 from .limiter import Lease, Limiter
 from .policy import TransportPolicy
-from .retries import delay, is_sdk_retry, retry_after, should_retry
+from .retries import asks_too_much, delay, is_sdk_retry, retry_after, should_retry
 
 __all__ = ["Sender"]
 
@@ -145,8 +145,8 @@ class Sender(Generic[RequestT, ResponseT]):
             if self.limiter is not None:
                 self.limiter.observe(response.headers, response.status_code)
             if should_retry(response.status_code, response.headers):
-                if not last:
-                    after = retry_after(response.headers, wall_time=self.wall_clock())
+                after = retry_after(response.headers, wall_time=self.wall_clock())
+                if not last and not asks_too_much(self.policy.retry, after):
                     return _Again(f"status {response.status_code}", after)
             elif _is_event_stream(response):
                 body = self._event_body(request, asked, attempt, lease, source, response)
