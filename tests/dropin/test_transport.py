@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import ssl
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import sys
 import pytest
 import trio
 
+from moored import limits
 from moored.dropin import (
     AnswerError,
     AnswerInterrupted,
@@ -27,6 +29,7 @@ from .support import (
     CUT,
     DONE,
     HANG,
+    LIBRARIES,
     ROLE,
     STOP,
     USAGE,
@@ -72,6 +75,36 @@ def test_httpx2_is_imported_by_its_own_module_only():
     code = "import sys, moored.dropin; print('httpx2' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kind"),
+    [
+        ("policy", 3, "a TransportPolicy or None"),
+        ("policy", 0, "a TransportPolicy or None"),
+        ("policy", {"first_token_timeout": 1}, "a TransportPolicy or None"),
+        ("policy", TransportPolicy, "a TransportPolicy or None"),
+        ("limiter", 3, "a limiter, with reserve() and observe(), or None"),
+        ("limiter", trio.CapacityLimiter(1), "a limiter, with reserve() and observe(), or None"),
+        ("limiter", limits.Limiter, "a limiter, with reserve() and observe(), or None"),
+        ("estimate", 3, "callable"),
+        ("estimate", None, "callable"),
+        ("rng", 3, "a random.Random or None"),
+        ("rng", random, "a random.Random or None"),
+        ("wall_clock", 3.5, "callable"),
+        ("inner", 3, "an AsyncBaseTransport or None"),
+    ],
+)
+def test_a_wrong_parameter_is_named(library, name, value, kind):
+    with pytest.raises(TypeError) as info:
+        library.transport(**{name: value})
+    assert str(info.value) == f"ResilientTransport.{name} must be {kind}, not {value!r}"
+
+
+def test_a_transport_of_the_other_library_is_refused(library):
+    other = next(each for each in LIBRARIES.values() if each is not library)
+    with pytest.raises(TypeError, match=r"ResilientTransport\.inner must be an AsyncBaseTransport"):
+        library.transport(other.module.MockTransport(lambda request: None))
 
 
 # ---------------------------------------------------------------------------- what passes
