@@ -279,6 +279,16 @@ async def test_an_event_over_the_bound_is_an_error(make_client, autojump_clock):
 
 # ---------------------------------------------------------------------------- clocks
 
+CREATED, REASONING, SUMMARY, WRITTEN, KEEP_ALIVE = (
+    event({"type": kind, **fields}, kind)
+    for kind, fields in (
+        ("response.created", {"response": {}}),
+        ("response.output_item.added", {"item": {"type": "reasoning"}}),
+        ("response.reasoning_summary_text.delta", {"delta": "a"}),
+        ("response.output_text.delta", {"delta": "a"}),
+        ("keepalive", {}),
+    )
+)
 QUICK = TransportPolicy(
     first_token_timeout=100,
     liveness_timeout=30,
@@ -298,6 +308,11 @@ QUICK = TransportPolicy(
         ((15, chunk("a"), *(1, COMMENT) * 60, HANG), ProgressTimeout, 35),
         ((15, chunk("a"), *(1, chunk()) * 60, HANG), ProgressTimeout, 35),
         ((chunk("a"), 15, chunk("b"), 15, chunk("c"), HANG), ProgressTimeout, 50),
+        ((CREATED, REASONING, *(15, KEEP_ALIVE) * 60, HANG), FirstTokenTimeout, 100),
+        ((CREATED, REASONING, 25, WRITTEN, *(1, KEEP_ALIVE) * 60, HANG), ProgressTimeout, 45),
+        ((WRITTEN, REASONING, *(15, KEEP_ALIVE) * 60, HANG), ProgressTimeout, 100),
+        ((WRITTEN, 15, REASONING, 29, SUMMARY, *(15, KEEP_ALIVE) * 60, HANG), ProgressTimeout, 144),
+        ((REASONING, 15, SUMMARY, 29, WRITTEN, *(1, KEEP_ALIVE) * 60, HANG), ProgressTimeout, 64),
     ],
 )
 async def test_each_clock_has_its_own_error(
@@ -313,6 +328,26 @@ async def test_each_clock_has_its_own_error(
     assert f"={info.value.seconds:g} s" in str(info.value)
     await trio.testing.wait_all_tasks_blocked()
     assert server.open == 0
+
+
+@pytest.mark.parametrize(
+    ("first_token", "progress", "after"),
+    [(100, 20, 100), (20, 100, 100), (None, 20, None), (20, None, None)],
+)
+async def test_in_silence_the_longer_clock_holds(
+    make_client, first_token, progress, after, autojump_clock
+):
+    policy = TransportPolicy(
+        first_token_timeout=first_token, progress_timeout=progress, retry=Retry(attempts=1)
+    )
+    server = Script(says(WRITTEN, REASONING, HANG))
+    with trio.move_on_after(10_000) as scope:
+        with pytest.raises(ProgressTimeout) as info:
+            await read(make_client(server, policy=policy))
+        assert trio.current_time() == info.value.seconds == after
+        name = "first_token" if after == first_token else "progress"
+        assert f"a tool ran, and no more came within {name}_timeout=100 s" in str(info.value)
+    assert scope.cancelled_caught is (after is None)
 
 
 async def test_no_head_is_no_first_token(make_client, library, autojump_clock):
