@@ -8,6 +8,7 @@ import ssl
 import subprocess
 import sys
 
+import attrs
 import pytest
 import trio
 
@@ -216,6 +217,62 @@ async def test_comments_do_not_prolong_the_end(make_client, autojump_clock):
 async def test_the_usage_behind_the_finish_reason_is_waited_for(make_client, autojump_clock):
     answer = (ROLE, STOP, 4, USAGE, 0.5, DONE)
     assert await read(make_client(Script(says(*answer)))) == whole(*answer)
+
+
+# ---------------------------------------------------------------------------- the type
+
+
+@pytest.mark.parametrize(
+    "content_type", ["", "text/plain", "text/plain; charset=utf-8", "application/octet-stream"]
+)
+async def test_what_was_asked_for_as_a_stream_is_watched(
+    make_client, content_type, caplog, autojump_clock
+):
+    stalls = (*ANSWER[:2], *(10, COMMENT) * 400)
+    answers = (ANSWER[:3], stalls, ANSWER)
+    server = Script(*(says(*each, content_type=content_type) for each in answers))
+    client = make_client(server)
+    with pytest.raises(AnswerTruncated) as info:
+        await read(client)
+    assert info.value.text == "Hello"
+    with pytest.raises(ProgressTimeout):
+        await read(client)
+    assert trio.current_time() == 60
+    assert await read(client) == whole(*ANSWER)
+    words = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(words) == 1
+    assert repr(content_type) in words[0] or (not content_type and "of no type" in words[0])
+
+
+@pytest.mark.parametrize(
+    ("answer", "request_body"),
+    [
+        (says("{}", content_type="application/json; charset=utf-8"), REQUEST),
+        (says("{}", content_type="application/problem+json"), REQUEST),
+        (says("{}\n", content_type="application/x-ndjson"), REQUEST),
+        (says("RIFF", content_type="audio/wav"), REQUEST),
+        (says("data: x", content_type="text/plain", status=400), REQUEST),
+        (says("", content_type="", status=202), REQUEST),
+        (says("data: x", content_type="text/plain"), {"model": "m"}),
+        (says("data: x", content_type="text/plain"), {"model": "m", "stream": False}),
+        (says("data: x", content_type="text/plain"), {"model": "m", "stream": "true"}),
+    ],
+)
+async def test_what_says_that_it_is_something_else_is_not(
+    make_client, answer, request_body, caplog, autojump_clock
+):
+    server = Script(attrs.evolve(answer, steps=tuple(step for step in answer.steps if step)))
+    assert await read(make_client(server), request_body) == whole(*answer.steps)
+    assert len(server.requests) == 1
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
+async def test_by_accept_alone_nothing_but_event_streams_is_watched(make_client, autojump_clock):
+    """As clients of MCP ask, for either kind of answer."""
+    server = Script(says("hello", content_type="text/plain"))
+    headers = {"Accept": "application/json, text/event-stream"}
+    response = await make_client(server).post("/mcp", json={"id": 1}, headers=headers)
+    assert response.text == "hello"
 
 
 # ---------------------------------------------------------------------------- the connection
