@@ -28,7 +28,7 @@ MAX_HELD_BYTES = 64 * 1024
 MAX_METERED_BYTES = 8 * 1024 * 1024
 """An answer in one piece that is longer is not searched for its usage."""
 
-Clock: TypeAlias = Literal["first_token", "liveness", "progress", "drain"]
+Clock: TypeAlias = Literal["first_token", "liveness", "progress", "silence", "drain"]
 
 
 class Source:
@@ -160,20 +160,30 @@ class EventBody:
         """The clock that runs out first, and in how many seconds."""
         if complete:
             return "drain", max(0.0, self.policy.drain_timeout - self._draining)
-        policy, begun = self.policy, self.watch.has_content
-        bound = policy.progress_timeout if begun else policy.first_token_timeout
-        left = float("inf") if bound is None else max(0.0, bound - self.waited)
-        if policy.liveness_timeout is not None and policy.liveness_timeout < left:
-            return "liveness", policy.liveness_timeout
-        return "progress" if begun else "first_token", left
+        clock: Clock = "first_token"
+        if self.watch.has_content:
+            clock = "silence" if self.watch.silence_expected else "progress"
+        left = self._bound(clock) - self.waited
+        liveness = self._bound("liveness")
+        return ("liveness", liveness) if liveness < left else (clock, max(0.0, left))
+
+    def _bound(self, clock: Clock) -> float:
+        """What ``clock`` is set to, in seconds.
+
+        While the model thinks or a tool runs, the answer waits for content as it did at its begin.
+        """
+        if clock == "silence":
+            return max(self._bound("first_token"), self._bound("progress"))
+        bound: float | None = getattr(self.policy, f"{clock}_timeout")
+        return float("inf") if bound is None else bound
 
     async def _note(self, chunk: bytes, took: float, complete: bool) -> None:
         """Let the clocks know of ``chunk``, for which we waited ``took`` seconds."""
         try:
-            content = self.watch.feed(chunk)
+            progress = self.watch.feed(chunk)
         except (EventTooLarge, zlib.error) as exc:
             await self._lost(exc)
-        self.waited = 0.0 if content else self.waited + took
+        self.waited = 0.0 if progress else self.waited + took
         self._draining = self._draining + took if complete else 0.0
 
     # How it goes wrong.
@@ -196,13 +206,19 @@ class EventBody:
         await self._fail(error, exc)
 
     async def _expired(self, clock: Clock) -> NoReturn:
-        seconds = getattr(self.policy, f"{clock}_timeout")
+        seconds = self._bound(clock)
         kinds = {
             "first_token": (self.library.first_token_timeout, "no content came"),
             "liveness": (self.library.liveness_timeout, "not a byte came"),
             "progress": (self.library.progress_timeout, "content had begun, and no more came"),
+            "silence": (
+                self.library.progress_timeout,
+                "content had begun, the model thought or a tool ran, and no more came",
+            ),
         }
         kind, words = kinds[clock]
+        if clock == "silence":
+            clock = "first_token" if seconds == self._bound("first_token") else "progress"
         message = f"{words} within {clock}_timeout={seconds:g} s, {self._so_far()}"
         await self._fail(kind(message, seconds=seconds, **self._facts()))
 

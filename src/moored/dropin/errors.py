@@ -66,6 +66,7 @@ class LivenessTimeout(AnswerTimeout):
 class ProgressTimeout(AnswerTimeout):
     """Content had begun, and then none came within ``progress_timeout``.
 
+    Or within ``first_token_timeout``, where the model thought or a tool ran at the provider.
     Comments and pings may have: the server, or a proxy before it, is alive and says nothing.
     """
 

@@ -13,6 +13,7 @@ import httpx
 from . import errors
 from .library import BodyStream, HttpLibrary
 from .limiter import Limiter, estimate_tokens
+from .parameters import check_parameters
 from .policy import TransportPolicy
 from .sending import Sender
 
@@ -54,7 +55,7 @@ def _make_response(response: httpx.Response, body: BodyStream) -> httpx.Response
     )
 
 
-_httpxRARY = HttpLibrary(
+_LIBRARY = HttpLibrary(
     make_response=_make_response,
     transport_error=httpx.TransportError,
     not_sent=(httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout),
@@ -91,6 +92,7 @@ class ResilientTransport(httpx.AsyncBaseTransport):
         characters divided by 4 and the bound on the answer.
     :param rng: for the jitter of the delays.
     :param wall_clock: seconds since 1970, for a ``Retry-After`` that is a date.
+    :raises TypeError: when a parameter is of a wrong type.
     """
 
     def __init__(
@@ -103,16 +105,25 @@ class ResilientTransport(httpx.AsyncBaseTransport):
         rng: random.Random | None = None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
+        check_parameters(
+            inner=inner,
+            transport=httpx.AsyncBaseTransport,
+            policy=policy,
+            limiter=limiter,
+            estimate=estimate,
+            rng=rng,
+            wall_clock=wall_clock,
+        )
         if inner is None:
             inner = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_connections=None))
         self._inner = inner
         self._sender = Sender(
-            library=_httpxRARY,
+            library=_LIBRARY,
             handle=inner.handle_async_request,
-            policy=policy or TransportPolicy(),
+            policy=TransportPolicy() if policy is None else policy,
             limiter=limiter,
             estimate=estimate,
-            rng=rng or random.Random(),
+            rng=random.Random() if rng is None else rng,
             wall_clock=wall_clock,
         )
 
