@@ -181,14 +181,14 @@ class Attempt:
             try:
                 if over_websocket:
                     for message in batch:
-                        events += reader.feed("message", _as_text(message))
+                        reader.feed("message", _as_text(message), events)
                         if answer.done:
                             break
                 else:
                     if self._replays is not None:
                         batch = self._replays.without(batch, answer)
                     for event in batch:
-                        events += reader.feed(event.event, event.data)
+                        reader.feed(event.event, event.data, events)
                         if answer.done:
                             break
             except ReplyError:
