@@ -108,6 +108,7 @@ class Exchange:
         self._way: Way | None = None
         self._scope = trio.CancelScope()
         self._clocks = Clocks(settings)
+        self._reader: ChunkReader | ResponseReader = ChunkReader(self.answer)
         self._replays: Replays | None = None
         self._cursor: str | int | None = None
 
@@ -257,7 +258,9 @@ class Exchange:
         if way not in ("continue", "resume"):
             by_event_ids = endpoint.capabilities.resume and endpoint.api == "chat"
             self._replays = Replays() if by_event_ids else None
-        if way != "resume":
+        if way == "resume":
+            self._reader.resume()
+        else:
             self._reader = self._new_reader(endpoint)
         async with self.bill.attempt(turn.request, endpoint, self.answer, resumes=way == "resume"):
             self.attempts += 1
