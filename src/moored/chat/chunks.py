@@ -17,6 +17,7 @@ from .events import (
     ChatEvent,
     Finished,
     Other,
+    Text,
     ToolCallDelta,
     UsageReported,
 )
@@ -211,7 +212,12 @@ class ChunkReader:
         content = delta.get("content")
         if content:
             if isinstance(content, str):
-                self._add("text", content, number, events)
+                self.progress += 1
+                if content.isascii() and not self._pieces.held:  # most are, and it saves a call
+                    choice.add_text(content)
+                    events.append(Text(content, number))
+                else:
+                    self._pieces.add("text", content, events, number)
             elif isinstance(content, list):
                 self._take_parts(choice, content, number, events)
             if len(delta) == 1:

@@ -27,8 +27,8 @@ class Pieces:
 
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
-        # The first halves of characters: held back until the next piece of the same text.
-        self._held: dict[tuple[Kind, int, int], str] = {}
+        #: The first halves of characters: held back until the next piece of the same text.
+        self.held: dict[tuple[Kind, int, int], str] = {}
 
     def add(
         self, kind: Kind, piece: str, events: list[ChatEvent], number: int = 0, place: int = 0
@@ -38,35 +38,35 @@ class Pieces:
         :param number: of which choice.
         :param place: of which of its tool calls, or other texts of one kind.
         """
-        if self._held or not piece.isascii():
+        if self.held or not piece.isascii():
             piece = self.join(kind, piece, number, place)
         if piece:
             self.put(kind, piece, events, number, place)
 
     def join(self, kind: Kind, piece: str, number: int = 0, place: int = 0) -> str:
         """What of a piece can be given now, with what was held back before it; maybe ``""``."""
-        if not self._held and piece.isascii():
+        if not self.held and piece.isascii():
             return piece
         key = (kind, number, place)
-        piece = self._held.pop(key, "") + piece
+        piece = self.held.pop(key, "") + piece
         if piece and "\ud800" <= piece[-1] <= "\udbff":
-            self._held[key] = piece[-1]
+            self.held[key] = piece[-1]
             piece = piece[:-1]
         return repaired(piece)
 
     def end(self, events: list[ChatEvent], number: int | None = None) -> None:
         """Nothing more comes, of one choice or of all: half a character stays half of one."""
-        for key in [*self._held]:
+        for key in [*self.held]:
             kind, of, place = key
             if number is None or of == number:
-                del self._held[key]
+                del self.held[key]
                 self.put(kind, _REPLACEMENT, events, of, place)
 
     def forget(self, kind: Kind, place: int | None = None) -> None:
         """The whole of a text came, or of all of a kind, in which no character is cut."""
-        for key in [*self._held]:
+        for key in [*self.held]:
             if key[0] == kind and place in (None, key[2]):
-                del self._held[key]
+                del self.held[key]
 
     def put(
         self, kind: Kind, piece: str, events: list[ChatEvent], number: int = 0, place: int = 0
