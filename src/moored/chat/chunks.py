@@ -174,7 +174,14 @@ class ChunkReader:
         before = self.progress
         delta = body.get("delta")
         if isinstance(delta, dict):
-            other = self._take_delta(choice, delta, number, events)
+            piece = delta.get("content") if len(delta) == 1 else None
+            if isinstance(piece, str) and piece.isascii() and not self._pieces.held:
+                if piece:  # as by far the most of all chunks are
+                    choice.add_text(piece)
+                    events.append(Text(piece, number))
+                    self.progress += 1
+            else:
+                other = self._take_delta(choice, delta, number, events)
             if self.progress != before:
                 self._streamed.add(number)
         if "message" in body and number not in self._streamed:  # where it was not streamed
