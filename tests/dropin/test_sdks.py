@@ -16,6 +16,7 @@ import trio
 import moored.dropin.httpx2
 from moored import faults
 from moored.dropin import (
+    AnswerFailed,
     AnswerInterrupted,
     AnswerTruncated,
     FirstTokenTimeout,
@@ -28,6 +29,7 @@ from .support import (
     ANSWER,
     COMMENT,
     CUT,
+    DONE,
     HANG,
     LIBRARIES,
     ROLE,
@@ -142,6 +144,28 @@ async def test_an_error_in_band_is_the_sdks(make_openai, error, autojump_clock):
         await stream(make_openai(Script(says(*ANSWER[:2], error))))
     assert type(info.value) is openai.APIError
     assert info.value.__cause__ is None
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_an_error_inside_a_choice_is_no_success(make_openai, together, autojump_clock):
+    choice = {
+        "index": 0,
+        "delta": {"content": ""},
+        "finish_reason": "error",
+        "error": {"code": 502},
+    }
+    pieces = (*ANSWER[:2], event({"choices": [choice]}), DONE)
+    got = []
+    with pytest.raises(openai.APIConnectionError) as info:
+        await stream(make_openai(Script(says(*(["".join(pieces)] if together else pieces)))), got)
+    assert isinstance(info.value.__cause__, AnswerFailed)
+    assert info.value.__cause__.body == {"code": 502}
+    assert got == ["", "Hel", ""]
+
+
+async def test_a_byte_order_mark_costs_no_event(make_openai, autojump_clock):
+    server = Script(says("\ufeff", *ANSWER[1:]))
+    assert await stream(make_openai(server)) == TEXT
 
 
 @pytest.mark.parametrize("tail", [(), (CUT,), (HANG,), (COMMENT, CUT), (1, COMMENT) * 100])

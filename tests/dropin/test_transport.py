@@ -15,6 +15,7 @@ import trio
 from moored import limits
 from moored.dropin import (
     AnswerError,
+    AnswerFailed,
     AnswerInterrupted,
     AnswerTruncated,
     FirstTokenTimeout,
@@ -112,7 +113,7 @@ def test_a_transport_of_the_other_library_is_refused(library):
 
 
 async def test_the_bytes_are_the_servers(make_client, autojump_clock):
-    pieces = ("\ufeff: hi\r\n", ROLE[:7], ROLE[7:], COMMENT, *ANSWER[1:-1], "data: [DO", "NE]\n\n")
+    pieces = (": hi\r\n", ROLE[:7], ROLE[7:], COMMENT, *ANSWER[1:-1], "data: [DO", "NE]\n\n")
     server = Script(says(*pieces))
     assert await read(make_client(server)) == whole(*pieces)
     assert "accept-encoding: identity" in server.requests[0][0].lower()
@@ -151,6 +152,88 @@ async def test_an_error_in_band_is_an_end(make_client, autojump_clock):
     for last in (event({"error": {"message": "no"}}), event({"type": "error"}, "error")):
         server = Script(says(ROLE, last))
         assert await read(make_client(server)) == whole(ROLE, last)
+
+
+CHOICE_ERROR = {"code": 502, "message": "upstream is down"}
+
+
+def failing(**fields) -> str:
+    choice = {"index": 0, "delta": {"content": "!"}, **fields}
+    return event({"id": "c", "object": "chat.completion.chunk", "choices": [choice]})
+
+
+@pytest.mark.parametrize(
+    ("fields", "body", "words"),
+    [
+        ({"finish_reason": "error", "error": CHOICE_ERROR}, CHOICE_ERROR, ": upstream is down"),
+        ({"error": CHOICE_ERROR}, CHOICE_ERROR, ": upstream is down"),
+        ({"finish_reason": "error", "error": "why"}, "why", ": why"),
+        ({"finish_reason": "error", "error": None}, None, ""),
+        ({"finish_reason": "error"}, None, ""),
+    ],
+)
+@pytest.mark.parametrize("done", ["data: [DONE]\n\n", "data:[DONE]\r\n\r\n", ""])
+@pytest.mark.parametrize("together", [True, False])
+async def test_an_error_inside_a_choice(
+    make_client, library, fields, body, words, done, together, autojump_clock
+):
+    pieces = (ROLE, chunk("a"), failing(**fields), COMMENT, done)
+    pieces = ("".join(pieces),) if together else tuple(piece for piece in pieces if piece)
+    server = Script(says(*pieces, HANG))
+    got = []
+    async with asked(make_client(server)) as response:
+        with pytest.raises(AnswerFailed) as info:
+            await rest(response, got)
+        assert (info.value.body, info.value.text) == (body, "a!")
+        assert str(info.value).endswith(f"s{words}")
+        assert isinstance(info.value, library.module.ReadError)
+        await trio.testing.wait_all_tasks_blocked()
+        assert (server.open, len(server.requests), trio.current_time()) == (0, 1, 0)
+    # All but [DONE], at which an SDK would stop to read.
+    comment = COMMENT if together else ""
+    assert b"".join(got) == whole(ROLE, chunk("a"), failing(**fields), comment)
+
+
+async def test_an_error_inside_a_choice_of_what_is_compressed(make_client, autojump_clock):
+    body = zipped(ROLE + failing(error=CHOICE_ERROR) + DONE)
+    client = make_client(Script(says(body, headers={"Content-Encoding": "gzip"})))
+    with pytest.raises(AnswerFailed, match="upstream is down"):
+        await read(client)
+
+
+async def test_no_error_inside_a_choice(make_client, autojump_clock):
+    pieces = (failing(error=None, finish_reason=None), STOP, DONE)
+    assert await read(make_client(Script(says(*pieces)))) == whole(*pieces)
+
+
+BOM = b"\xef\xbb\xbf"
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 1000])
+async def test_a_byte_order_mark_before_the_first_event_is_left_out(
+    make_client, size, autojump_clock
+):
+    sent = BOM + whole(ROLE, chunk("\ufeff"), STOP) + BOM + whole(DONE)
+    pieces = [sent[i : i + size] for i in range(0, len(sent), size)]
+    assert await read(make_client(Script(says(*pieces)))) == sent.removeprefix(BOM)
+
+
+@pytest.mark.parametrize(
+    ("sent", "left"),
+    [
+        (BOM, b""),
+        (BOM * 2, BOM),
+        (BOM[:2], BOM[:2]),
+        (BOM[:1], BOM[:1]),
+        (b"\xef\xbb ", b"\xef\xbb "),
+        (b"", b""),
+    ],
+)
+async def test_what_is_no_byte_order_mark_is_handed_over(make_client, sent, left, autojump_clock):
+    policy = TransportPolicy(required_end="anything")
+    for cut in (1, 2, len(sent)):
+        pieces = [piece for piece in (sent[:cut], sent[cut:]) if piece]
+        assert await read(make_client(Script(says(*pieces)), policy=policy)) == left
 
 
 async def test_bad_json_passes(make_client, autojump_clock):

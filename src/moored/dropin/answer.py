@@ -61,6 +61,8 @@ class AnswerWatch:
         self._text_size = 0
         self._input_tokens = 0
         self._known_api = False
+        #: Whether the bytes are compressed.
+        self.compressed: bool = coding.strip().lower() not in ("", "identity")
         #: Events so far.
         self.events: int = 0
         #: Whether any of them had content.
@@ -70,6 +72,10 @@ class AnswerWatch:
         self.silence_expected: bool = False
         #: Whether the answer's own last event came, or an error in its place.
         self.terminated: bool = False
+        #: Whether a choice says that it failed, where an SDK does not look.
+        self.failed: bool = False
+        #: The ``error`` that it gave, or ``None``.
+        self.error: object = None
         #: Whether a finish reason came for each choice, or the like.
         self.finished: bool = False
         #: The tokens that the server says were used, of the request and the answer, or ``None``.
@@ -145,6 +151,9 @@ class AnswerWatch:
             index = choice.get("index")
             index = index if isinstance(index, int) else 0
             self._seen.add(index)
+            if choice.get("error") or choice.get("finish_reason") == "error":
+                self.failed = True
+                self.error = self.error or choice.get("error") or None
             if choice.get("finish_reason"):
                 self._ended.add(index)
                 content = True

@@ -35,6 +35,9 @@ class _AnswerTruncated(errors.AnswerTruncated, httpx.RemoteProtocolError): ...
 class _AnswerInterrupted(errors.AnswerInterrupted, httpx.ReadError): ...
 
 
+class _AnswerFailed(errors.AnswerFailed, httpx.ReadError): ...
+
+
 class _Body(httpx.AsyncByteStream):
     def __init__(self, body: BodyStream) -> None:
         self._body = body
@@ -68,6 +71,7 @@ _LIBRARY = HttpLibrary(
     progress_timeout=_ProgressTimeout,
     truncated=_AnswerTruncated,
     interrupted=_AnswerInterrupted,
+    failed=_AnswerFailed,
 )
 
 
@@ -80,8 +84,11 @@ class ResilientTransport(httpx.AsyncBaseTransport):
     are sent again, one for an event stream as long as nothing of it has been handed over: up to its
     first event, for which :meth:`handle_async_request` waits.
 
-    The bytes that are handed over are the server's.  Requests that ask for an event stream are sent
-    with ``Accept-Encoding: identity``.  A request that the SDK itself sends again
+    The bytes that are handed over are the server's, but for a byte order mark before the first
+    event, and a ``[DONE]`` behind an error inside a choice.  The answer to a request whose JSON
+    says ``"stream": true`` is watched even where its type is not that of an event stream, unless
+    that is plainly something else.  Requests that ask for an event stream are sent with
+    ``Accept-Encoding: identity``.  A request that the SDK itself sends again
     (``x-stainless-retry-count``) is sent once only.
 
     :param inner: what carries the requests; by default ``httpx.AsyncHTTPTransport()`` without a

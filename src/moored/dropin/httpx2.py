@@ -35,6 +35,9 @@ class _AnswerTruncated(errors.AnswerTruncated, httpx2.RemoteProtocolError): ...
 class _AnswerInterrupted(errors.AnswerInterrupted, httpx2.ReadError): ...
 
 
+class _AnswerFailed(errors.AnswerFailed, httpx2.ReadError): ...
+
+
 class _Body(httpx2.AsyncByteStream):
     def __init__(self, body: BodyStream) -> None:
         self._body = body
@@ -68,6 +71,7 @@ _LIBRARY = HttpLibrary(
     progress_timeout=_ProgressTimeout,
     truncated=_AnswerTruncated,
     interrupted=_AnswerInterrupted,
+    failed=_AnswerFailed,
 )
 
 
