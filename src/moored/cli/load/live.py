@@ -75,7 +75,7 @@ def _draw(burst: Burst) -> RenderableType:
     table.add_column(style="dim", width=12)
     table.add_column(width=10, justify="right")
     table.add_column(no_wrap=True, overflow="ellipsis")
-    longest = f"of {pool.waited_count} that waited, the longest {duration(pool.waited_longest)}"
+    longest = f"the longest wait {duration(pool.waited_longest)}"
     failed = ", ".join(f"{count} x {kind}" for kind, count in tally.failed.most_common(3))
     minutes = burst.seconds / 60
     per_minute = (tally.input_tokens + tally.output_tokens) / minutes if minutes else 0
@@ -86,7 +86,7 @@ def _draw(burst: Burst) -> RenderableType:
         ("queued", f"{pool.queued}", longest if pool.waited_count else ""),
         ("limited", f"{limiter.waiting}", f"wait for the limiter{_paused(burst)}"),
         ("status 429", f"{limiter.rate_limited}", f"{tally.retried} requests were retried"),
-        ("requests", f"{limiter.used.total:,.0f}", _limit(burst, "requests")),
+        ("requests", f"{limiter.used.total:,.0f}", _limit(burst, "requests").strip()),
         (
             "tokens",
             f"{tally.input_tokens + tally.output_tokens:,}",
