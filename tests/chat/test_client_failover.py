@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
 from functools import partial
 
@@ -127,6 +128,45 @@ async def test_when_all_are_cooling_the_earliest_is_chosen(clock, two):
         await reply.complete()
         assert reply.endpoint.name == "b"
     assert trio.current_time() == pytest.approx(20, abs=1.0)
+
+
+async def test_the_wait_is_bounded_where_all_are_cooling(clock, two):
+    two.plays("a.test", Status(429, ("Retry-After: 100",)))
+    two.plays("b.test", Status(429, ("Retry-After: 200",)))
+    async with two.client() as client:
+        with pytest.raises(chat.NoHealthyEndpoint) as caught:
+            await client.complete(**ASK)
+    assert trio.current_time() < 5
+    assert caught.value.retry_after == pytest.approx(100, abs=5)
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        *(Status(status) for status in (401, 402, 403, 404)),
+        Status(200, ("Content-Type: text/html",), b"<html>"),
+        Status(429, ("x-should-retry: false",)),
+        [json.dumps({"error": {"type": "authentication_error", "message": "no"}})],
+        ["not JSON"],
+    ],
+)
+async def test_what_is_wrong_with_one_endpoint_is_not_wrong_with_the_other(clock, two, trouble):
+    two.plays("a.test", trouble)
+    two.plays("b.test", CLEAN)
+    async with two.client() as client:
+        for _ in range(10):
+            assert (await client.complete(**ASK)).text == "Hello"
+
+
+async def test_a_class_of_models_fails_over_too(clock, two):
+    two.plays("a.test", Status(503))
+    two.plays("b.test", CLEAN)
+    router = chat.Router([], default="fast", models={"fast": ("f1", "f2")})
+    only = {"a": {"models": ("f1",)}, "b": {"models": ("f2",)}}
+    async with two.client(router=router, **only) as client:
+        async with client.stream(**{**ASK, "model": "auto"}) as reply:
+            assert (await reply.complete()).text == "Hello"
+        assert (reply.model, reply.attempts) == ("f2", 2)
 
 
 async def test_when_none_can_serve_each_is_named_with_its_reason(clock, two):

@@ -32,7 +32,7 @@ PRICES = {name: chat.Price(input=1, output=1) for name in ("l-1", "l-2", "c-1", 
         ({"messages": [{"role": "user", "content": "word " * 2000}]}, "l-1"),
         ({"max_tokens": 5000}, "l-1"),
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "l-1"),
-        ({"tags": ["batch"]}, "c-1"),
+        ({"routing_tags": ["batch"]}, "c-1"),
         ({"budget": chat.Budget("0.5")}, "c-1"),
     ],
 )
@@ -44,14 +44,14 @@ async def test_the_first_rule_that_applies_decides(clock, provider, ask, model):
     ):
         await reply.complete()
     assert provider.requests[0]["model"] == reply.model == model
-    assert {"tags", "conversation", "budget"}.isdisjoint(provider.requests[0])
+    assert {"routing_tags", "routing_key", "budget"}.isdisjoint(provider.requests[0])
 
 
 async def test_a_conversation_keeps_its_model(clock, provider):
     provider.plays(CLEAN)
     async with provider.client(router=ROUTER) as client:
-        await client.complete(**AUTO, conversation="c", tags=["batch"])
-        await client.complete(**AUTO, conversation="c")
+        await client.complete(**AUTO, routing_key="c", routing_tags=["batch"])
+        await client.complete(**AUTO, routing_key="c")
         await client.complete(**AUTO)
     assert [each["model"] for each in provider.requests] == ["c-1", "c-1", "m-1"]
 
@@ -59,7 +59,7 @@ async def test_a_conversation_keeps_its_model(clock, provider):
 async def test_it_says_why(clock, provider):
     provider.plays(CLEAN)
     async with provider.client(router=ROUTER) as client:
-        explanation = client.explain(**AUTO, tags=["batch"])
+        explanation = client.explain(**AUTO, routing_tags=["batch"])
     assert explanation.route.models == ("c-1",)
     assert "batch" in str(explanation)
     assert len(str(explanation).splitlines()) == 6

@@ -139,6 +139,9 @@ async def test_a_key_that_cannot_be_had_is_said_so(clock, provider, network):
         ({"stream": False}, ValueError, "stream cannot be given"),
         ({"seed": {1, 2}}, ValueError, "JSON can hold"),
         ({"temperature": float("nan")}, ValueError, "JSON can hold"),
+        ({"messages": None}, TypeError, "messages must be a sequence of messages, not NoneType"),
+        ({"messages": [{"role": "user", "content": "\ud83d"}]}, ValueError, "JSON can hold"),
+        ({"budget": 5}, TypeError, "budget must be a chat.Budget or several, not int"),
         ({"on_interrupt": "hope"}, ValueError, "on_interrupt"),
         ({"settings": 7}, TypeError, "settings must be a chat.Settings, not int"),
     ],
@@ -159,9 +162,20 @@ async def test_a_bad_request_is_refused_at_once(clock, provider, ask, error, wor
         ({"api_key": "a b"}, ValueError, "Endpoint.api_key"),
         ({"api_key": "k\n"}, ValueError, "Endpoint.api_key"),
         ({"api_key": 7}, TypeError, "Endpoint.api_key"),
-        ({"transport": "smoke"}, ValueError, "transport"),
-        ({"end": "soon"}, ValueError, "end"),
-        ({"malformed": "eat"}, ValueError, "malformed"),
+        ({"transport": "smoke"}, ValueError, "must be 'sse' or 'websocket', not 'smoke'"),
+        ({"end": "soon"}, ValueError, "'finish_reason' or 'both', not 'soon'"),
+        ({"malformed": "eat"}, ValueError, "Endpoint.malformed must be 'raise' or 'skip'"),
+        ({"base_url": "http://x:99999"}, ValueError, "Endpoint.base_url"),
+        ({"models": ["m", 3]}, TypeError, "Endpoint.models must hold names, not 3"),
+        ({"headers": 3}, TypeError, "Endpoint.headers must be a mapping"),
+        ({"headers": {"a": 1}}, TypeError, "Endpoint.headers must hold pairs of text"),
+        ({"limits": "x"}, TypeError, "limits must be a moored.limits.Limiter or None"),
+        ({"pool": "x"}, TypeError, r"pool must have a method slot\(\)"),
+        ({"counter": 3}, TypeError, r"counter must have a method count\(\)"),
+        ({"rng": 3}, TypeError, r"rng must have a method uniform\(\)"),
+        ({"dial": 3}, TypeError, "dial must be callable or None"),
+        ({"wall_clock": 3}, TypeError, "wall_clock must be callable"),
+        ({"ssl_context": 3}, TypeError, "ssl_context must be an ssl.SSLContext"),
         ({"api": "responses", "transport": "websocket"}, ValueError, "api"),
         ({"models": "gpt"}, TypeError, "Endpoint.models must be a sequence"),
         ({"colour": "red"}, TypeError, "no parameter 'colour'"),
@@ -218,6 +232,86 @@ async def test_what_waits_is_bounded(clock, provider):
         await reply.__anext__()
         await trio.sleep(10)
         assert len(reply.answer.text) < 5_000_000  # a read, an inbox and 16 events
+
+
+async def test_a_reply_that_was_left_is_not_complete(clock, provider):
+    provider.plays([ROLE, say("part"), HANG])
+    ends = []
+
+    async def another(reply):
+        try:
+            await reply.complete()
+        except moored.StreamClosed as exc:
+            ends.append(exc)
+
+    async with provider.client() as client, trio.open_nursery() as nursery:
+        async with client.stream(**ASK) as reply:
+            async for _ in reply.text():
+                break
+            nursery.start_soon(another, reply)
+            await trio.sleep(1)
+        with pytest.raises(moored.StreamClosed, match="left before it was complete"):
+            await reply.complete()
+    assert len(ends) == 1
+    assert reply.answer.text == "part"
+
+
+async def test_a_reply_that_was_complete_when_it_was_left_is(clock, provider):
+    provider.plays(CLEAN)
+    async with provider.client() as client, client.stream(**ASK) as reply:
+        await trio.sleep(1)
+    assert (await reply.complete()).text == "Hello"
+
+
+async def test_the_total_timeout_takes_no_complete_answer_away(clock, provider):
+    provider.plays([ROLE, say("Hello"), STOP, HANG])
+    settings = chat.Settings(total_timeout=2)
+    async with provider.client(settings=settings) as client:
+        assert (await client.complete(**ASK)).text == "Hello"
+    assert clock.current_time() == pytest.approx(2, abs=1)
+
+
+async def test_the_usage_is_asked_for_beside_other_options(clock, provider):
+    provider.plays(CLEAN)
+    async with provider.client() as client:
+        await client.complete(**ASK, stream_options={"include_obfuscation": False})
+        await client.complete(**ASK, stream_options=None)
+    first, second = provider.requests
+    assert first["stream_options"] == {"include_usage": True, "include_obfuscation": False}
+    assert "stream_options" not in second
+
+
+async def test_fields_that_could_be_taken_for_ours_are_sent(clock, provider):
+    provider.plays(CLEAN)
+    async with provider.client() as client:
+        await client.complete(**ASK, conversation="conv_9", tags=["a"], metadata={"k": "v"})
+    sent = provider.requests[0]
+    assert (sent["conversation"], sent["tags"], sent["metadata"]) == ("conv_9", ["a"], {"k": "v"})
+
+
+async def test_a_retry_after_longer_than_anybody_waits_ends_it_at_once(clock, provider):
+    provider.plays(Status(429, ("Retry-After: 3600",)), CLEAN)
+    async with provider.client() as client:
+        with pytest.raises(chat.RequestRejected, match="retry_after_maximum"):
+            await client.complete(**ASK)
+    assert clock.current_time() < 1
+
+
+async def test_a_chunk_too_large_is_not_ordered_again(clock, provider):
+    provider.plays([ROLE, say("x" * 2000)], CLEAN)
+    settings = chat.Settings(max_chunk_bytes=1000)
+    async with provider.client(settings=settings) as client:
+        with pytest.raises(chat.StreamTruncated, match="protocol violation"):
+            await client.complete(**ASK)
+    assert len(provider.times) == 1
+
+
+async def test_a_body_that_is_no_text_is_not_shown(clock, provider):
+    provider.plays(Status(400, body=b"\x1f\x8b\x08\x00\xff\xfe"))
+    async with provider.client() as client:
+        with pytest.raises(chat.RequestRejected) as caught:
+            await client.complete(**ASK)
+    assert str(caught.value) == "rejected with status 400"
 
 
 @pytest.mark.parametrize("transport", ["sse", "websocket"])

@@ -16,7 +16,7 @@ async def test_version(moored):
     assert (result.status, result.out, result.err) == (0, f"moored {version('moored')}\n", "")
 
 
-@pytest.mark.parametrize("command", ["demo", "tail", "serve", "proxy"])
+@pytest.mark.parametrize("command", ["demo", "tail", "chat", "load", "serve", "proxy"])
 async def test_help(moored, command):
     result = await moored(command, "--help")
     assert result.status == 0

@@ -5,7 +5,7 @@ import trio
 
 from moored.faults import Cut, Proxy, message_log
 from moored.faults.control.message_data import MAX_RATE, TOGETHER, gathered
-from moored.faults.message_log import MessageLog, Passed
+from moored.faults.message_log import MessageLog, PassedMessages
 
 
 async def test_it_tells_what_is_new(autojump_clock):
@@ -13,9 +13,11 @@ async def test_it_tells_what_is_new(autojump_clock):
     log.note(1, "to_client", 2)
     await trio.sleep(3)
     log.note(2, "to_server", 1)
-    assert log.since() == (Passed(0, 1, "to_client", 2), Passed(3, 2, "to_server", 1))
-    assert log.since(1) == (Passed(3, 2, "to_server", 1),)
-    assert log.since(log.total) == ()
+    assert log.entries() == (
+        PassedMessages(0, 1, "to_client", 2),
+        PassedMessages(3, 2, "to_server", 1),
+    )
+    assert log.total == 2
 
 
 async def test_it_is_bounded(monkeypatch):
@@ -24,18 +26,18 @@ async def test_it_is_bounded(monkeypatch):
     for number in range(1, 6):
         log.note(number, "to_client", 1)
     assert log.total == 5
-    assert [each.connection for each in log.since(1)] == [3, 4, 5]
+    assert [each.connection for each in log.entries()] == [3, 4, 5]
 
 
 def test_few_are_told_one_by_one():
-    passed = [Passed(n / 100, 1, "to_client", 2) for n in range(100)]
+    passed = [PassedMessages(n / 100, 1, "to_client", 2) for n in range(100)]
     assert gathered(passed, 1.0) == (passed, False)
 
 
 def test_many_are_told_together():
     ways = ("to_client", "to_server")
     passed = [
-        Passed(n / 1000, connection, way, 1)
+        PassedMessages(n / 1000, connection, way, 1)
         for n in range(1000)
         for connection in (1, 2)
         for way in ways
@@ -50,7 +52,7 @@ def test_many_are_told_together():
 
 
 def test_many_at_one_moment_are_not_put_together():
-    passed = [Passed(1.0, 1, "to_client", 1000)]
+    passed = [PassedMessages(1.0, 1, "to_client", 1000)]
     assert gathered(passed, 0.25) == (passed, False)
 
 
@@ -84,10 +86,10 @@ async def test_a_controlled_proxy_logs_what_passes_both_ways(
     await client.say(1, b"hello")
     await client.rest()
     if controlled:
-        assert proxy.messages.since() == (
-            Passed(0, 1, "to_server", 1),
-            Passed(1, 1, "to_client", 2),
-            Passed(2, 1, "to_client", 1),
+        assert proxy.messages == (
+            PassedMessages(0, 1, "to_server", 1),
+            PassedMessages(1, 1, "to_client", 2),
+            PassedMessages(2, 1, "to_client", 1),
         )
     else:
-        assert proxy.messages is None
+        assert proxy.messages == ()

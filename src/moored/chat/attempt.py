@@ -94,6 +94,15 @@ class Attempt:
         position = None if self._stream is None else self._stream.position
         return position if isinstance(position, str) and position else None
 
+    @property
+    def request_sent(self) -> bool:
+        """Whether the endpoint can know what it is asked for."""
+        if self._stream is None:
+            return False
+        if self._endpoint.transport == "websocket":
+            return self._stream.stats.messages_sent > 0
+        return self._stream.request_sent
+
     async def run(
         self,
         body: dict[str, Any],
@@ -183,6 +192,8 @@ class Attempt:
                         if answer.done:
                             break
             except ReplyError:
+                if reader.progress != before and not progressed:
+                    self._observer.progressed()
                 await self._observer.emit(events)
                 if answer.proves_complete(end, self._choices):
                     return ProtocolViolation("an error after the end of the answer")

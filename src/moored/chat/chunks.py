@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 from typing import Any, Literal
 
+from moored.core.causes import ProtocolViolation
+
 from .answer import Answer, Choice
-from .errors import MalformedChunk, ProviderStreamError
+from .errors import MalformedChunk, NotResumed, ProviderStreamError
 from .events import (
     ChatEvent,
     Finished,
@@ -22,7 +24,7 @@ from .events import (
 from .pieces import Kind, Pieces
 from .usage import Usage
 
-__all__ = ["DONE", "ChunkReader", "provider_error"]
+__all__ = ["DONE", "ChunkReader", "not_resumed", "provider_error"]
 
 DONE = "[DONE]"
 
@@ -65,9 +67,14 @@ class ChunkReader:
         self._malformed = malformed
         self._pieces = Pieces(answer)
         self._streamed: set[int] = set()  # the choices whose deltas had content
+        self._resuming = False
         self._fields: dict[str, Any] = {}  # what was said of the answer as a whole
         #: Counts what is content: what the progress clock asks for.
         self.progress: int = 0
+
+    def resume(self) -> None:
+        """What follows comes from another connection, which was asked to go on."""
+        self._resuming = True
 
     @property
     def cursor(self) -> int | None:
@@ -83,6 +90,7 @@ class ChunkReader:
         :param events: what comes of it is put here, before anything is raised.
         :raises ProviderStreamError: when it is an error.
         :raises MalformedChunk: when it is no JSON object.
+        :raises NotResumed: after :meth:`resume`, when it is of another answer.
         """
         if data == DONE:
             self._end(events)
@@ -141,6 +149,8 @@ class ChunkReader:
         answer = self.answer
         if not answer.id and isinstance(chunk.get("id"), str):
             answer.id = chunk["id"]
+        elif self._resuming and chunk.get("id") not in (answer.id, None):
+            raise not_resumed(answer, "it began another answer")
         if not answer.model and isinstance(chunk.get("model"), str):
             answer.model = chunk["model"]
 
@@ -164,7 +174,14 @@ class ChunkReader:
         before = self.progress
         delta = body.get("delta")
         if isinstance(delta, dict):
-            other = self._take_delta(choice, delta, number, events)
+            piece = delta.get("content") if len(delta) == 1 else None
+            if isinstance(piece, str) and piece.isascii() and not self._pieces.held:
+                if piece:  # as by far the most of all chunks are
+                    choice.add_text(piece)
+                    events.append(Text(piece, number))
+                    self.progress += 1
+            else:
+                other = self._take_delta(choice, delta, number, events)
             if self.progress != before:
                 self._streamed.add(number)
         if "message" in body and number not in self._streamed:  # where it was not streamed
@@ -295,6 +312,12 @@ class ChunkReader:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
+
+
+def not_resumed(answer: Answer, why: str) -> NotResumed:
+    """The error where a server shows that it did not go on from where it was asked to."""
+    cause = ProtocolViolation(f"the server did not resume: {why}")
+    return NotResumed(str(cause), answer, cause)
 
 
 def provider_error(body: dict[str, Any]) -> Any:

@@ -14,13 +14,14 @@ import attrs
 import trio
 
 from moored.errors import StreamClosed
+from moored.stream.arguments import check_callables
 from moored.stream.lifetime import background
 from moored.transports.dialing import Dial
 
 from .accounting import Accounting
 from .answer import Answer
 from .budget import Budget
-from .endpoint import ApiKey, Endpoint
+from .endpoint import ApiKey, Endpoint, check_limits
 from .endpoints import Endpoints
 from .exchange import Exchange, Resources
 from .failover import EndpointStatistics, Failover
@@ -31,7 +32,7 @@ from .request import Message, Request
 from .router import Explanation, Router
 from .rules import RouteRequest
 from .settings import OnInterrupt, Settings
-from .tokens import TokenCounter, estimate_messages
+from .tokens import TokenCounter
 
 __all__ = ["Client"]
 
@@ -104,6 +105,18 @@ class Client:
             options: dict[str, Any] = {"transport": transport, **endpoint_options}
             endpoints = [Endpoint(base_url, api_key, **options)]
         failover = endpoints if isinstance(endpoints, Failover) else Failover(endpoints)
+        check_limits("limits", limits)
+        check_callables(dial=dial)
+        _check(pool=(pool, "slot"), counter=(counter, "count"), rng=(rng, "uniform"))
+        if getattr(pool, "limiter", None) is not None:
+            raise ValueError(
+                "pool must have no limiter of its own: give it to the client as limits, which "
+                "reserves the tokens too"
+            )
+        if not callable(wall_clock):
+            raise TypeError(f"wall_clock must be callable, not {wall_clock!r}")
+        if ssl_context is not None and not isinstance(ssl_context, ssl.SSLContext):
+            raise TypeError(f"ssl_context must be an ssl.SSLContext or None, not {ssl_context!r}")
         self._settings = _settings(settings, on_interrupt)
         self._resources = Resources(
             Endpoints(failover),
@@ -163,8 +176,8 @@ class Client:
         settings: Settings | None = None,
         on_interrupt: OnInterrupt | None = None,
         budget: Budget | Sequence[Budget] = (),
-        tags: Iterable[str] = (),
-        conversation: str | None = None,
+        routing_tags: Iterable[str] = (),
+        routing_key: str | None = None,
         **fields: Any,
     ) -> AbstractAsyncContextManager[Reply]:
         """Ask, and stream the answer while the ``async with`` body runs.
@@ -177,8 +190,10 @@ class Client:
         :param settings: instead of the client's.
         :param on_interrupt: instead of the settings'.
         :param budget: what this request may cost, beside the client's budgets.
-        :param tags: your own words for the request, which rules of the router can ask for.
-        :param conversation: what it belongs to: the router keeps to one model for it.
+        :param routing_tags: your own words for the request, which rules of the router can ask for.
+            Not sent.
+        :param routing_key: the conversation that it belongs to: the router keeps to one model for
+            it.  Not sent.
         :param fields: everything else goes into the request's body as it is: ``temperature``,
             ``tools``, ``n``, ``max_completion_tokens``, ...  ``None`` leaves a field out.
         :raises TypeError: when an argument is of a type that makes no sense.
@@ -187,7 +202,9 @@ class Client:
         request = Request.of(model, messages, fields)
         settings = _settings(settings or self._settings, on_interrupt)
         budgets = _budgets(budget)
-        return self._stream(self._routed(request, tags, conversation, budgets), settings, budgets)
+        return self._stream(
+            self._routed(request, routing_tags, routing_key, budgets), settings, budgets
+        )
 
     def explain(
         self,
@@ -195,8 +212,8 @@ class Client:
         model: str,
         messages: Iterable[Mapping[str, Any] | Message],
         budget: Budget | Sequence[Budget] = (),
-        tags: Iterable[str] = (),
-        conversation: str | None = None,
+        routing_tags: Iterable[str] = (),
+        routing_key: str | None = None,
         **fields: Any,
     ) -> Explanation:
         """Why the router would send a request where it would, rule by rule.  Nothing is sent.
@@ -209,7 +226,7 @@ class Client:
             raise ValueError("the client has no router: give it one with router=")
         request = Request.of(model, messages, fields)
         return self._router.explain(
-            self._route_request(request, tags, conversation, _budgets(budget))
+            self._route_request(request, routing_tags, routing_key, _budgets(budget))
         )
 
     def _routed(
@@ -233,8 +250,7 @@ class Client:
         budgets: Sequence[Budget],
     ) -> RouteRequest:
         accounting = self._resources.accounting
-        tools = request.fields.get("tools")
-        given = estimate_messages(accounting.counter, request.messages, request.model, tools)
+        given = accounting.estimate(request)
         left = [budget.remaining_usd for budget in (*accounting.budgets, *budgets)]
         return RouteRequest.of(
             {"model": request.model, "messages": request.messages, **request.fields},
@@ -252,8 +268,8 @@ class Client:
         settings: Settings | None = None,
         on_interrupt: OnInterrupt | None = None,
         budget: Budget | Sequence[Budget] = (),
-        tags: Iterable[str] = (),
-        conversation: str | None = None,
+        routing_tags: Iterable[str] = (),
+        routing_key: str | None = None,
         **fields: Any,
     ) -> Answer:
         """Ask, and return the whole answer.  It is streamed all the same, under the same clocks.
@@ -266,8 +282,8 @@ class Client:
             settings=settings,
             on_interrupt=on_interrupt,
             budget=budget,
-            tags=tags,
-            conversation=conversation,
+            routing_tags=routing_tags,
+            routing_key=routing_key,
             **fields,
         ) as reply:
             await reply.complete()
@@ -288,6 +304,13 @@ class Client:
             yield Reply(exchange)
 
 
+def _check(**given: tuple[Any, str]) -> None:
+    """Each has the method that it is for, or is ``None``."""
+    for name, (value, method) in given.items():
+        if value is not None and not callable(getattr(value, method, None)):
+            raise TypeError(f"{name} must have a method {method}() or be None, not {value!r}")
+
+
 def _prices(prices: Prices | Mapping[str, Price] | None, wall_clock: Callable[[], float]) -> Prices:
     if isinstance(prices, Prices):
         return prices
@@ -295,6 +318,8 @@ def _prices(prices: Prices | Mapping[str, Price] | None, wall_clock: Callable[[]
 
 
 def _budgets(budget: Budget | Sequence[Budget]) -> tuple[Budget, ...]:
+    if not isinstance(budget, Budget | Iterable):
+        raise TypeError(f"budget must be a chat.Budget or several, not {type(budget).__name__}")
     budgets = (budget,) if isinstance(budget, Budget) else tuple(budget)
     for each in budgets:
         if not isinstance(each, Budget):

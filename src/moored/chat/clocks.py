@@ -119,7 +119,8 @@ class Clocks:
         settings, answer = self._settings, self._answer
         if trio.current_time() >= self._liveness_deadline():
             assert isinstance(settings.liveness_timeout, int | float)
-            words = f"not a single byte for {settings.liveness_timeout:g} s"
+            waited = settings.connect_timeout + settings.liveness_timeout
+            words = f"not a single byte of an answer within {waited:g} s of asking"
             return LivenessTimeout(words, answer, settings.liveness_timeout)
         if self._draining:  # not seen by anybody: the answer is complete
             return ProgressTimeout("nothing more came", answer, settings.drain_timeout)

@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from moored.core.checks import flag
+from moored.core.checks import flag, instance, one_of
 
 from .prices import Prices
 
-__all__ = ["ApiKey", "Capabilities", "Endpoint"]
+__all__ = ["ApiKey", "Capabilities", "Endpoint", "check_limits"]
 
 ApiKey: TypeAlias = str | Callable[[], str | Awaitable[str]] | None
 """The key itself, or a callable, also an async one, that is called before every attempt."""
@@ -41,7 +41,7 @@ class Capabilities:
     structured: bool = attrs.field(default=True, validator=flag)
     prefill: Literal["assistant", "prefix", "continue_final_message"] | None = attrs.field(
         default=None,
-        validator=attrs.validators.in_((None, "assistant", "prefix", "continue_final_message")),
+        validator=one_of(None, "assistant", "prefix", "continue_final_message"),
     )
     resume: bool = attrs.field(default=False, validator=flag)
 
@@ -51,12 +51,14 @@ def _base_url(endpoint: Any, field: attrs.Attribute[Any], value: Any) -> None:
         raise TypeError(f"Endpoint.base_url must be text, not {type(value).__name__}")
     try:
         parts = urlsplit(value)
+        parts.port  # noqa: B018 - raises for one that is out of bounds
         sound = parts.scheme in ("http", "https", "ws", "wss") and bool(parts.hostname)
     except ValueError:
         sound = False
     if not sound:  # without the value: a URL may hold a password or a key
         raise ValueError(
-            "Endpoint.base_url must be an http, https, ws or wss URL with a host, such as "
+            "Endpoint.base_url must be an http, https, ws or wss URL with a host and a port from 1 "
+            "to 65535 or none, such as "
             '"https://api.example.com/v1"'
         )
 
@@ -85,7 +87,40 @@ def _host_of(endpoint: Endpoint) -> str:
 def _names(value: Iterable[str] | None) -> tuple[str, ...] | None:
     if isinstance(value, str):
         raise TypeError(f"Endpoint.models must be a sequence of names, not {value!r}")
-    return None if value is None else tuple(value)
+    names = None if value is None else tuple(value)
+    for name in names or ():
+        if not isinstance(name, str):
+            raise TypeError(f"Endpoint.models must hold names, not {name!r}")
+    return names
+
+
+def _headers(endpoint: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    if value is None or callable(value):
+        return
+    if not isinstance(value, Mapping | Iterable) or isinstance(value, str | bytes):
+        raise TypeError(
+            "Endpoint.headers must be a mapping, pairs, a callable or None, "
+            f"not {type(value).__name__}"
+        )
+    pairs = value.items() if isinstance(value, Mapping) else value
+    for pair in pairs:
+        if not (
+            isinstance(pair, tuple | list)
+            and len(pair) == 2
+            and all(isinstance(each, str) for each in pair)
+        ):  # without the value, which may be secret
+            raise TypeError("Endpoint.headers must hold pairs of text")
+
+
+def _limits(endpoint: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    check_limits("Endpoint.limits", value)
+
+
+def check_limits(name: str, value: Any) -> None:
+    """A limiter, or something that can do what a client asks of one."""
+    wanted = ("reserve", "observe", "pause")
+    if value is not None and not all(callable(getattr(value, each, None)) for each in wanted):
+        raise TypeError(f"{name} must be a moored.limits.Limiter or None, not {value!r}")
 
 
 def _prices(value: Any) -> Any:
@@ -118,29 +153,27 @@ class Endpoint:
     api_key: ApiKey = attrs.field(default=None, repr=False, validator=_api_key)
     name: str = attrs.field(
         default=attrs.Factory(_host_of, takes_self=True),
-        validator=attrs.validators.instance_of(str),
+        validator=instance(str),
     )
     models: tuple[str, ...] | None = attrs.field(default=None, converter=_names)
     transport: Literal["sse", "websocket"] = attrs.field(
-        default="sse", validator=attrs.validators.in_(("sse", "websocket"))
+        default="sse", validator=one_of("sse", "websocket")
     )
     api: Literal["chat", "responses"] = attrs.field(
-        default="chat", validator=attrs.validators.in_(("chat", "responses"))
+        default="chat", validator=one_of("chat", "responses")
     )
-    headers: Any = attrs.field(default=None, repr=False)
+    headers: Any = attrs.field(default=None, repr=False, validator=_headers)
     end: Literal["either", "done", "finish_reason", "both"] = attrs.field(
         default="either",
-        validator=attrs.validators.in_(("either", "done", "finish_reason", "both")),
+        validator=one_of("either", "done", "finish_reason", "both"),
     )
     malformed: Literal["raise", "skip"] = attrs.field(
-        default="raise", validator=attrs.validators.in_(("raise", "skip"))
+        default="raise", validator=one_of("raise", "skip")
     )
-    capabilities: Capabilities = attrs.field(
-        factory=Capabilities, validator=attrs.validators.instance_of(Capabilities)
-    )
-    limits: Any = attrs.field(default=None, repr=False)
+    capabilities: Capabilities = attrs.field(factory=Capabilities, validator=instance(Capabilities))
+    limits: Any = attrs.field(default=None, repr=False, validator=_limits)
     prices: Any = attrs.field(default=None, repr=False, converter=_prices)
-    websocket_path: str = "/chat/stream"
+    websocket_path: str = attrs.field(default="/chat/stream", validator=instance(str))
 
     def __attrs_post_init__(self) -> None:
         if self.api == "responses" and self.transport == "websocket":

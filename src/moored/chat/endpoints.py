@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import TypeAlias
 
 import attrs
 import trio
@@ -12,9 +13,12 @@ from .errors import NoHealthyEndpoint, ReplyError, RequestRejected
 from .failover import EndpointChoice, EndpointStatistics, Failover
 from .needs import Needs
 from .request import Request
-from .verdicts import is_rate_limit, may_retry
+from .verdicts import is_rate_limit, is_the_requests_fault
 
-__all__ = ["Endpoints", "Turn"]
+__all__ = ["Endpoints", "Tried", "Turn"]
+
+Tried: TypeAlias = tuple[Endpoint, str]
+"""An endpoint that was asked, and for which model."""
 
 
 @attrs.define(eq=False)
@@ -46,12 +50,8 @@ class Turn:
         if is_rate_limit(error):
             after = error.retry_after if isinstance(error, RequestRejected) else None
             self._choice.rate_limited(now, after)
-        elif isinstance(error, RequestRejected) and error.status < 500 and not may_retry(error):
-            # A key that is refused is the endpoint's fault; a malformed request is not.
-            if error.status in (401, 403):
-                self._choice.failed(now, str(error.args[0]))
-            else:
-                self._choice.abandoned(now)
+        elif is_the_requests_fault(error):
+            self._choice.abandoned(now)
         else:
             self._choice.failed(now, str(error.args[0]))
 
@@ -83,34 +83,46 @@ class Endpoints:
         """How each is doing, by its name."""
         return dict(self._failover.statistics(trio.current_time()))
 
-    def has_other(self, requests: Sequence[Request], tried: Collection[Endpoint]) -> bool:
+    @property
+    def alone(self) -> bool:
+        """Whether there is only one."""
+        return self._alone
+
+    def has_other(self, requests: Sequence[Request], tried: Collection[Tried]) -> bool:
         """Whether one that was not tried could answer now."""
-        if self._alone:
-            return False
         now = trio.current_time()
-        return any(self._failover.has_fresh(_needs(each), now, tried=tried) for each in requests)
+        return any(self._is_fresh(each, now, tried) for each in requests)
+
+    def _is_fresh(self, request: Request, now: float, tried: Collection[Tried]) -> bool:
+        """Whether an endpoint was not asked for this model yet and could answer now."""
+        needs = _needs(request)
+        if self._alone:
+            [endpoint] = self.all
+            return not needs.unmet_by(endpoint) and (endpoint, request.model) not in tried
+        return self._failover.has_fresh(needs, now, tried=_of(request.model, tried))
 
     async def next_turn(
         self,
         requests: Sequence[Request],
         *,
-        tried: Collection[Endpoint],
-        stay: Endpoint | None = None,
+        tried: Collection[Tried],
+        stay: Turn | None = None,
         max_wait: float,
     ) -> Turn:
         """Wait for an endpoint that can answer.
 
         :param requests: the same request of several models, in order of preference.
-        :param tried: the endpoints that this request was sent to.
-        :param stay: the endpoint to stay with, if it can be had at all.
+        :param tried: the endpoints that were asked, each with the model.
+        :param stay: the turn to go on with, if its endpoint can be had at all.
         :param max_wait: the longest wait that is of use, in seconds.
         :raises NoHealthyEndpoint: when none can answer, or none soon enough.
         """
         await trio.lowlevel.checkpoint()
-        if self._alone:
-            return self._only_turn(requests)
         if stay is not None:
-            tried = [each for each in self.all if each is not stay]
+            requests = [stay.request]
+            tried = [(each, stay.request.model) for each in self.all if each is not stay.endpoint]
+        if self._alone:
+            return self._only_turn(requests, tried)
         deadline = trio.current_time() + max_wait
         while True:
             wait = self._try(requests, tried, deadline - trio.current_time())
@@ -118,27 +130,31 @@ class Endpoints:
                 return wait
             await trio.sleep(wait)
 
-    def _only_turn(self, requests: Sequence[Request]) -> Turn:
+    def _only_turn(self, requests: Sequence[Request], tried: Collection[Tried]) -> Turn:
         [endpoint] = self.all
-        reasons: dict[str, str] = {}
-        for request in requests:
-            why = _needs(request).unmet_by(endpoint)
-            if not why:
-                return Turn(endpoint, request)
-            reasons.setdefault(endpoint.name, why)
-        raise NoHealthyEndpoint(requests[0].model, reasons)
+        unmet = [_needs(request).unmet_by(endpoint) for request in requests]
+        able = [request for request, why in zip(requests, unmet, strict=True) if not why]
+        if not able:
+            raise NoHealthyEndpoint(requests[0].model, {endpoint.name: unmet[0]})
+        fresh = [request for request in able if (endpoint, request.model) not in tried]
+        return Turn(endpoint, (fresh or able)[0])
 
     def _try(
-        self, requests: Sequence[Request], tried: Collection[Endpoint], patience: float
+        self, requests: Sequence[Request], tried: Collection[Tried], patience: float
     ) -> Turn | float:
         """A turn, or the seconds to wait for one."""
         now = trio.current_time()
+        # One that was not tried goes before one that was, whatever the models' order.
+        requests = sorted(requests, key=lambda each: not self._is_fresh(each, now, tried))
         waits: list[float] = []
         refusal: NoHealthyEndpoint | None = None
         for request in requests:
             try:
                 choice = self._failover.choose(
-                    _needs(request), now, tried=tried, max_wait=max(0.0, patience)
+                    _needs(request),
+                    now,
+                    tried=_of(request.model, tried),
+                    max_wait=max(0.0, patience),
                 )
             except NoHealthyEndpoint as exc:
                 refusal = refusal or exc
@@ -150,6 +166,10 @@ class Endpoints:
             assert refusal is not None
             raise refusal
         return min(waits)
+
+
+def _of(model: str, tried: Collection[Tried]) -> list[Endpoint]:
+    return [endpoint for endpoint, asked_for in tried if asked_for == model]
 
 
 def _needs(request: Request) -> Needs:

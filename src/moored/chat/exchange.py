@@ -10,7 +10,8 @@ from typing import Any, Literal, TypeAlias
 import attrs
 import trio
 
-from moored.errors import MooredError
+from moored.errors import MooredError, StreamClosed
+from moored.transports.target import call_sync_hook
 
 from .accounting import Accounting, Bill
 from .answer import Answer
@@ -20,10 +21,8 @@ from .chunks import ChunkReader
 from .clocks import Clocks
 from .cost import Cost
 from .endpoint import Endpoint
-from .endpoints import Endpoints, Turn
+from .endpoints import Endpoints, Tried, Turn
 from .errors import (
-    ConnectionFailed,
-    ConnectTimeout,
     ReplyError,
     RequestRejected,
     StreamTruncated,
@@ -35,7 +34,13 @@ from .replays import Replays
 from .request import Request
 from .responses import ResponseReader
 from .settings import Settings
-from .verdicts import backoff, is_rate_limit, may_retry
+from .verdicts import (
+    asks_too_long,
+    backoff,
+    is_rate_limit,
+    is_the_requests_fault,
+    may_retry,
+)
 
 __all__ = ["Exchange", "Resources"]
 
@@ -93,7 +98,9 @@ class Exchange:
         self._requests = requests
         self._resources = resources
         self._turn: Turn | None = None
-        self._tried: list[Endpoint] = []
+        self._tried: list[Tried] = []
+        self._announcement: Restarted | Continued | Resumed | None = None
+        self._discarded: Answer | None = None
         self._events: deque[ChatEvent] = deque()
         self._consumers = trio.lowlevel.ParkingLot()
         self._room = trio.Event()
@@ -101,6 +108,7 @@ class Exchange:
         self._way: Way | None = None
         self._scope = trio.CancelScope()
         self._clocks = Clocks(settings)
+        self._reader: ChunkReader | ResponseReader = ChunkReader(self.answer)
         self._replays: Replays | None = None
         self._cursor: str | int | None = None
 
@@ -132,6 +140,9 @@ class Exchange:
 
     async def emit(self, events: list[ChatEvent]) -> None:
         """Put events where the consumer takes them; wait while it is far behind."""
+        if self._announcement is not None and events:  # this attempt does go on
+            self._events.append(self._announcement)
+            self._announcement = self._discarded = None
         self._events.extend(events)
         self._consumers.unpark_all()
         if len(self._events) < self.settings.buffered_events:
@@ -160,8 +171,8 @@ class Exchange:
                     await self._attempts()
         except MooredError as exc:  # no room, no money, no endpoint, or a callable of the user's
             self._finish(exc)
-        finally:
-            self._finish(None)
+        finally:  # where nothing was said yet, the block was left
+            self._finish(StreamClosed("the reply was left before it was complete"))
 
     def _slot(self) -> AbstractAsyncContextManager[Any]:
         pool = self._resources.pool
@@ -170,14 +181,20 @@ class Exchange:
     async def _watch_total(self, seconds: float) -> None:
         await trio.sleep(seconds)
         words = f"the reply was not complete within {seconds:g} s"
-        self._finish(TotalTimeout(words, self.answer, seconds))
+        complete = self._turn is not None and self.answer.proves_complete(
+            self._turn.endpoint.end, self.request.choices
+        )
+        self._finish(None if complete else TotalTimeout(words, self.answer, seconds))
         self._scope.cancel()
 
     def _finish(self, error: MooredError | None) -> None:
         """Tell the consumer how it ended.  The first to say so counts."""
         if self._over:
             return
+        if error is not None and self._discarded is not None and not self.answer.begun:
+            self.answer = self._discarded  # nothing took its place
         if isinstance(error, ReplyError):
+            error.answer = self.answer
             error.earlier = tuple(each for each in self.failures if each is not error)
         self.error = error
         self._over = True
@@ -187,7 +204,7 @@ class Exchange:
         way: Way | None = "again"
         error: ReplyError | None = None
         while way is not None:
-            before = self.endpoint
+            before = self._turn
             self._turn = await self._resources.endpoints.next_turn(
                 self._requests,
                 tried=self._tried,
@@ -197,11 +214,12 @@ class Exchange:
             self.request = self._turn.request
             try:
                 if error is not None:
-                    error.not_recovered = self._why_not_by(self._turn.endpoint, way, before)
+                    assert before is not None
+                    error.not_recovered = _why_not_by(self._turn, way, before)
                     if error.not_recovered:
                         self._finish(error)
                         return
-                    await self._prepare(way, error)
+                    self._prepare(way, error)
                 await self._attempt(self._turn, way)
                 return
             except ReplyError as exc:
@@ -214,25 +232,35 @@ class Exchange:
     async def _pause(self, error: ReplyError) -> None:
         """Wait as long as is due before the next attempt."""
         assert self._turn is not None
+        endpoints, limited = self._resources.endpoints, is_rate_limit(error)
+        stays = self._way in ("continue", "resume")
+        # Which of several endpoints has cooled first is not for one endpoint's answer to say.
+        obeys = stays or endpoints.alone or not limited
         seconds = backoff(
-            error, len(self.failures), self.settings.reconnect, self._resources.network.rng
+            error,
+            len(self.failures),
+            self.settings.reconnect,
+            self._resources.network.rng,
+            obeys=obeys,
         )
         limits = self._resources.accounting.limits_of(self._turn.endpoint)
-        if limits is not None and is_rate_limit(error):
-            limits.pause(seconds)  # everybody, not only this reply
-        if self._way in ("again", "restart") and self._resources.endpoints.has_other(
-            self._requests, self._tried
-        ):
+        if limits is not None and limited:
+            asked = error.retry_after if isinstance(error, RequestRejected) else None
+            # Everybody, not only this reply; but not for its own jitter.
+            call_sync_hook("limits", limits.pause, seconds if asked is None else asked)
+        if not stays and endpoints.has_other(self._requests, self._tried):
             return  # another endpoint has nothing to recover from
         await trio.sleep(seconds)
 
     async def _attempt(self, turn: Turn, way: Way) -> None:
         endpoint, prefill = turn.endpoint, self.answer.text if way == "continue" else ""
-        self._tried.append(endpoint)
+        self._tried.append((endpoint, turn.request.model))
         if way not in ("continue", "resume"):
             by_event_ids = endpoint.capabilities.resume and endpoint.api == "chat"
             self._replays = Replays() if by_event_ids else None
-        if way != "resume":
+        if way == "resume":
+            self._reader.resume()
+        else:
             self._reader = self._new_reader(endpoint)
         async with self.bill.attempt(turn.request, endpoint, self.answer, resumes=way == "resume"):
             self.attempts += 1
@@ -246,11 +274,15 @@ class Exchange:
                 observer=self,
                 replays=self._replays,
             )
-            await attempt.run(
-                turn.request.body(endpoint, prefill=prefill),
-                cursor=self._cursor if way == "resume" else None,
-                response_id=self.answer.id,
-            )
+            try:
+                await attempt.run(
+                    turn.request.body(endpoint, prefill=prefill),
+                    cursor=self._cursor if way == "resume" else None,
+                    response_id=self.answer.id,
+                )
+            finally:
+                if not attempt.request_sent:
+                    self.bill.nothing_was_sent()
 
     def _new_reader(self, endpoint: Endpoint) -> ChunkReader | ResponseReader:
         kind = ResponseReader if endpoint.api == "responses" else ChunkReader
@@ -275,12 +307,12 @@ class Exchange:
         self._way = None
         if error is None:
             self._turn.succeeded()
+            self.bill.was_completed()
         else:
             self.failures.append(error)
             if isinstance(error, RequestRejected):
                 self._observe(error.headers, error.status)
-            if isinstance(error, RequestRejected | ConnectionFailed | ConnectTimeout):
-                self.bill.nothing_was_sent()
+                self.bill.was_rejected()
             self._turn.failed(error)
             self._way = self._way_after(error)
         if self._way is None:
@@ -290,16 +322,25 @@ class Exchange:
         assert self._turn is not None
         limits = self._resources.accounting.limits_of(self._turn.endpoint)
         if limits is not None:
-            limits.observe(headers, status, wall_time=self._resources.network.wall_clock())
+            now = self._resources.network.wall_clock()
+            call_sync_hook("limits", limits.observe, headers, status, wall_time=now)
 
     # ------------------------------------------------------------------ recovery
 
     def _way_after(self, error: ReplyError) -> Way | None:
         """How to go on after ``error``; ``None`` where there is no way."""
-        attempts = self.settings.reconnect.attempts
-        if not may_retry(error) or (attempts is not None and len(self.failures) >= attempts):
+        reconnect, wanted = self.settings.reconnect, self.settings.on_interrupt
+        elsewhere = not is_the_requests_fault(error) and self._resources.endpoints.has_other(
+            self._requests, self._tried
+        )
+        if not self.answer.begun and elsewhere:
+            return "again"  # what is wrong with this endpoint need not be with the other
+        used_up = reconnect.attempts is not None and len(self.failures) >= reconnect.attempts
+        if used_up or not may_retry(error):
             return None
-        wanted = self.settings.on_interrupt
+        if asks_too_long(error, reconnect):
+            error.not_recovered = "it asks for more time than Reconnect.retry_after_maximum"
+            return None
         if not self.answer.begun:
             if wanted == "resume" and not self._why_not(wanted):
                 return wanted  # what was ordered is not ordered twice
@@ -331,26 +372,31 @@ class Exchange:
                 return "the server gave no cursor"
         return ""
 
-    def _why_not_by(self, endpoint: Endpoint, way: Way, before: Endpoint | None) -> str:
-        """Why another endpoint than the one before cannot go on; ``""`` where this one can."""
-        if endpoint is before or way in ("again", "restart"):
-            return ""
-        if way == "continue" and endpoint.capabilities.prefill and endpoint.api == "chat":
-            return ""
-        return "the endpoint that began it cannot be asked now"
-
-    async def _prepare(self, way: Way, error: ReplyError) -> None:
-        """Make room for the next attempt, and tell the consumer."""
+    def _prepare(self, way: Way, error: ReplyError) -> None:
+        """Make room for the next attempt, and for telling the consumer once it goes on."""
         number = self.attempts + 1
         if way == "continue":
-            await self.emit([Continued(number, error, len(self.answer.text))])
+            self._announcement = Continued(number, error, len(self.answer.text))
         elif way == "resume":
             assert self._cursor is not None
             if self._replays is not None:
                 self._replays.resuming()
-            await self.emit([Resumed(number, error, self._cursor)])
+            self._announcement = Resumed(number, error, self._cursor)
         else:
-            discarded, self.answer = self.answer, Answer(price=self._cost)
-            self._cursor = None
+            if isinstance(self._announcement, Restarted):  # and nothing came after it
+                self._announcement = attrs.evolve(self._announcement, attempt=number)
             if way == "restart":
-                await self.emit([Restarted(number, error, discarded)])
+                self._announcement = Restarted(number, error, self.answer)
+                self._discarded = self.answer
+            self.answer = Answer(price=self._cost)
+            self._cursor = None
+
+
+def _why_not_by(turn: Turn, way: Way, before: Turn) -> str:
+    """Why another endpoint than the one before cannot go on; ``""`` where this one can."""
+    endpoint = turn.endpoint
+    if endpoint is before.endpoint or way in ("again", "restart"):
+        return ""
+    if way == "continue" and endpoint.capabilities.prefill and endpoint.api == "chat":
+        return ""
+    return "the endpoint that began it cannot be asked now"

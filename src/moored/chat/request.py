@@ -38,11 +38,13 @@ class Request:
     :param model: the model.
     :param messages: the conversation so far, as plain dicts.
     :param fields: everything else that goes into the body as it is.
+    :param wants_usage: whether to ask for the usage where ``fields`` says nothing about it.
     """
 
     model: str
     messages: tuple[dict[str, Any], ...] = attrs.field(repr=False)
     fields: dict[str, Any] = attrs.field(factory=dict, repr=False)
+    wants_usage: bool = True
 
     @classmethod
     def of(
@@ -57,7 +59,7 @@ class Request:
             raise TypeError(f"model must be text, not {type(model).__name__}")
         if not model:
             raise ValueError("model must not be empty")
-        if isinstance(messages, str | bytes | Mapping):
+        if isinstance(messages, str | bytes | Mapping) or not isinstance(messages, Iterable):
             raise TypeError(
                 f"messages must be a sequence of messages, not {type(messages).__name__}"
             )
@@ -71,9 +73,10 @@ class Request:
             not isinstance(choices, int) or isinstance(choices, bool) or choices < 1
         ):
             raise ValueError(f"n must be a whole number of at least 1, not {choices!r}")
-        request = cls(model, bodies, {k: v for k, v in fields.items() if v is not None})
+        kept = {name: value for name, value in fields.items() if value is not None}
+        request = cls(model, bodies, kept, "stream_options" not in fields)
         try:
-            json.dumps([bodies, request.fields], allow_nan=False)
+            json.dumps([model, bodies, kept], allow_nan=False, ensure_ascii=False).encode()
         except (TypeError, ValueError, RecursionError) as exc:
             raise ValueError(f"the request must be a value that JSON can hold: {exc}") from exc
         return request
@@ -88,7 +91,7 @@ class Request:
         """The bound on the answer that the request itself sets."""
         for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"):
             value = self.fields.get(name)
-            if isinstance(value, int) and not isinstance(value, bool):
+            if isinstance(value, int) and not isinstance(value, bool) and value > 0:
                 return value
         return None
 
@@ -120,7 +123,11 @@ class Request:
         messages = list(self.messages)
         fields = dict(self.fields)
         # Asked for unless the user says otherwise: cost and limits depend on it.
-        fields.setdefault("stream_options", {"include_usage": True})
+        options = fields.get("stream_options")
+        if isinstance(options, Mapping):
+            fields["stream_options"] = {"include_usage": True, **options}
+        elif self.wants_usage:
+            fields["stream_options"] = {"include_usage": True}
         if prefill:
             last: dict[str, Any] = {"role": "assistant", "content": prefill}
             if endpoint.capabilities.prefill == "prefix":

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import attrs
 
 from .answer import Answer, ToolCall
-from .chunks import provider_error
+from .chunks import not_resumed, provider_error
 from .errors import MalformedChunk, ProviderStreamError
 from .events import ChatEvent, Finished, Other, ToolCallDelta, UsageReported
 from .pieces import Pieces, repaired
@@ -68,6 +68,7 @@ class ResponseReader:
         self.answer: Answer = answer
         self._malformed = malformed
         self._sequence: int | None = None
+        self._resuming = False
         self._pieces = Pieces(answer)
         self._parts: dict[tuple[str, Where, int], _Part] = {}
         self._calls: dict[Where, _Call] = {}
@@ -76,6 +77,10 @@ class ResponseReader:
         self._latest: Where = 0
         #: Counts what is content.
         self.progress: int = 0
+
+    def resume(self) -> None:
+        """What follows comes from another connection, which was asked to go on."""
+        self._resuming = True
 
     @property
     def cursor(self) -> int | None:
@@ -90,6 +95,7 @@ class ResponseReader:
         :param events: what comes of it is put here, before anything is raised.
         :raises ProviderStreamError: when it is an error.
         :raises MalformedChunk: when it is no JSON object, and no keep-alive either.
+        :raises NotResumed: after :meth:`resume`, when events are missing.
         """
         try:
             body = json.loads(data)
@@ -99,6 +105,8 @@ class ResponseReader:
             self._refuse(event, data, body)
             return
         number = body.get("sequence_number")
+        if self._resuming:
+            self._check_continuity(number, body.get("response"))
         if isinstance(number, int):
             if self._sequence is not None and number <= self._sequence:
                 return  # a repetition, after resuming
@@ -109,6 +117,17 @@ class ResponseReader:
             if error is not None:
                 raise ProviderStreamError(error, self.answer)
         self._take(kind if isinstance(kind, str) else event, body, events)
+
+    def _check_continuity(self, number: Any, response: Any) -> None:
+        """Nothing may be missing between the cursor and the first event after it."""
+        if isinstance(response, dict) and response.get("id") not in (self.answer.id, None):
+            raise not_resumed(self.answer, "it began another response")
+        if not isinstance(number, int) or self._sequence is None:
+            raise not_resumed(self.answer, "its events have no sequence numbers")
+        if number > self._sequence + 1:
+            missing = f"events {self._sequence + 1} to {number - 1} are missing"
+            raise not_resumed(self.answer, missing)
+        self._resuming = number <= self._sequence  # a repetition proves nothing yet
 
     def _refuse(self, event: str, data: str, body: Any) -> None:
         if event == "error":

@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from moored.core.checks import count, flag, instance, number
+from moored.core.checks import count, flag, instance, number, one_of
 from moored.core.policy import MIB, OPENER, OpenerDefault, Reconnect
 
 __all__ = ["OnInterrupt", "Settings"]
@@ -79,9 +79,7 @@ class Settings:
         default=None, validator=number(above=0, optional=True)
     )
     drain_timeout: float = attrs.field(default=5.0, validator=number(minimum=0))
-    on_interrupt: OnInterrupt = attrs.field(
-        default="raise", validator=attrs.validators.in_(ON_INTERRUPT)
-    )
+    on_interrupt: OnInterrupt = attrs.field(default="raise", validator=one_of(*ON_INTERRUPT))
     reconnect_before_content: bool = attrs.field(default=True, validator=flag)
     reconnect: Reconnect = attrs.field(
         factory=lambda: Reconnect(initial=0.5, maximum=8.0),

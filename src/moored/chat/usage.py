@@ -11,7 +11,8 @@ from moored.core.checks import count, flag
 
 __all__ = ["Usage"]
 
-_MAX_EXACT = 2**53  # of the whole numbers that a float holds exactly
+_MAX_TOKENS = 10**9
+"""More is not believed: a thousand times the longest context there is, and it would be charged."""
 
 
 @attrs.frozen
@@ -58,7 +59,8 @@ class Usage:
         Both spellings: ``prompt_tokens`` and ``completion_tokens`` (Chat Completions), and
         ``input_tokens`` and ``output_tokens`` (Responses).  Where only one of the two is there,
         the other follows from ``total_tokens``; without that it is unknown, which is not 0, and
-        so is the whole.  Some servers write counts as ``12.0``.
+        so is the whole.  Some servers write counts as ``12.0``.  More than a thousand million is
+        not believed.
         """
         if not isinstance(body, Mapping):
             return None
@@ -95,8 +97,8 @@ def _details(body: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
 def _tokens(body: Mapping[str, Any], *names: str) -> int | None:
     for name in names:
         value = body.get(name)
-        if isinstance(value, float) and value.is_integer() and value <= _MAX_EXACT:
+        if isinstance(value, float) and value.is_integer() and value <= _MAX_TOKENS:
             value = int(value)
-        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_TOKENS:
             return value
     return None

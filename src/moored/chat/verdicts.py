@@ -15,10 +15,12 @@ from moored.core.causes import (
     HandshakeRejected,
     HeartbeatLost,
     PeerClosed,
+    ProtocolViolation,
     Verdict,
     verdict,
 )
 from moored.core.policy import Reconnect
+from moored.core.sse import EventTooLarge
 
 from .answer import Answer
 from .errors import (
@@ -26,6 +28,7 @@ from .errors import (
     ConnectTimeout,
     LivenessTimeout,
     MalformedChunk,
+    NotResumed,
     ProviderStreamError,
     ReplyError,
     RequestRejected,
@@ -35,7 +38,15 @@ from .errors import (
 )
 from .settings import Settings
 
-__all__ = ["RETRIED_STATUSES", "backoff", "error_of", "is_rate_limit", "may_retry"]
+__all__ = [
+    "RETRIED_STATUSES",
+    "asks_too_long",
+    "backoff",
+    "error_of",
+    "is_rate_limit",
+    "is_the_requests_fault",
+    "may_retry",
+]
 
 RETRIED_STATUSES = frozenset({408, 409, 425, 429})
 """Retried beside 5xx, as the OpenAI and Anthropic SDKs do: request timeout, conflict (a lock),
@@ -74,6 +85,9 @@ def error_of(cause: Cause, answer: Answer, settings: Settings) -> ReplyError:
         case HeartbeatLost(silent_for=seconds):
             words = f"not a single byte for {seconds:g} s"
             return LivenessTimeout(words, answer, seconds)
+        case Completed() | PeerClosed(code=1000):
+            words = "the stream ended, in good order, before the answer was complete"
+            return StreamTruncated(words, answer, cause)
         case _:
             words = f"the stream ended before the answer was complete: {cause}"
             return StreamTruncated(words, answer, cause)
@@ -81,7 +95,10 @@ def error_of(cause: Cause, answer: Answer, settings: Settings) -> ReplyError:
 
 def _body_words(cause: HandshakeRejected) -> str:
     """What an error's body says in words, bounded: it is the provider's, and shown to people."""
-    text = cause.body[:2000].decode("utf-8", "replace")
+    try:
+        text = cause.body[:2000].decode("utf-8", "ignore" if len(cause.body) > 2000 else "strict")
+    except UnicodeDecodeError:
+        return ""  # compressed, or no text at all
     words = " ".join(text.split())
     return "".join(c if c.isprintable() else "?" for c in words)[:300]
 
@@ -89,7 +106,7 @@ def _body_words(cause: HandshakeRejected) -> str:
 def may_retry(error: ReplyError) -> bool:
     """Whether another request may succeed where this one did not."""
     match error:
-        case TotalTimeout() | MalformedChunk():
+        case TotalTimeout() | MalformedChunk() | NotResumed():
             return False
         case RequestRejected():
             asked = dict(error.headers).get("x-should-retry", "").strip().lower()
@@ -98,6 +115,8 @@ def may_retry(error: ReplyError) -> bool:
             return error.status >= 500 or error.status in RETRIED_STATUSES
         case ProviderStreamError():
             return _is_transient(error)
+        case StreamTruncated(cause=ProtocolViolation(exception=EventTooLarge())):
+            return False  # it would be again
         case StreamTruncated(cause=Completed() | PeerClosed(code=1000)):
             return True  # a good end, as far as the transport goes
         case ConnectionFailed() | StreamTruncated():
@@ -121,6 +140,25 @@ def _is_transient(error: ProviderStreamError) -> bool:
     return False
 
 
+_OF_THE_REQUEST = frozenset({400, 413, 414, 415, 422})
+"""Statuses that say that the request is at fault: another endpoint would find so too."""
+
+
+def is_the_requests_fault(error: ReplyError) -> bool:
+    """Whether any other endpoint would say the same."""
+    if isinstance(error, RequestRejected):
+        return error.status in _OF_THE_REQUEST
+    if isinstance(error, ProviderStreamError):
+        return "invalid_request_error" in (error.type, error.code)
+    return isinstance(error, TotalTimeout)
+
+
+def asks_too_long(error: ReplyError, reconnect: Reconnect) -> bool:
+    """Whether the endpoint wants to be left alone for longer than anybody would wait."""
+    after = error.retry_after if isinstance(error, RequestRejected) else None
+    return after is not None and after > reconnect.retry_after_maximum
+
+
 def is_rate_limit(error: ReplyError) -> bool:
     """Whether the endpoint said that it is asked too much: a cooldown and not a failure."""
     if isinstance(error, RequestRejected):
@@ -131,13 +169,21 @@ def is_rate_limit(error: ReplyError) -> bool:
     return False
 
 
-def backoff(error: ReplyError, failures: int, reconnect: Reconnect, rng: random.Random) -> float:
+def backoff(
+    error: ReplyError,
+    failures: int,
+    reconnect: Reconnect,
+    rng: random.Random,
+    *,
+    obeys: bool = True,
+) -> float:
     """Seconds to wait before the next attempt: full jitter, above what the server asked for.
 
     :param failures: attempts that have failed, at least 1.
+    :param obeys: whether what the server asked for counts: not where somebody else is asked next.
     """
     asked = error.retry_after if isinstance(error, RequestRejected) else None
-    floor = min(asked or 0.0, reconnect.retry_after_maximum)
+    floor = min(asked or 0.0, reconnect.retry_after_maximum) if obeys else 0.0
     upper = ceiling(
         failures - 1,
         initial=reconnect.initial,

@@ -1,4 +1,4 @@
-"""The commands: ``moored demo | tail | chat | serve | proxy | toxiproxy | gauntlet``."""
+"""The commands: ``moored demo | tail | chat | load | serve | proxy | toxiproxy | gauntlet``."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ import click
 from moored.cli.chat.command import chat_command
 from moored.cli.demo.command import demo
 from moored.cli.gauntlet.command import gauntlet
+from moored.cli.load.command import load
 from moored.cli.proxy.command import proxy
 from moored.cli.running import CommandFailed
 from moored.cli.serve import serve
@@ -33,6 +34,7 @@ def moored(context: click.Context) -> None:
     moored demo                              watch streams live through faults
     moored tail wss://example.com/feed       follow a stream, through drops
     moored chat --base-url URL --model NAME  ask a model, and stream its answer
+    moored load --requests 1000 --rpm 600    a burst of requests, limited and measured
     moored serve                             a mock AI server and a numbered feed
     moored proxy --upstream URL --fault ...  break connections on purpose
     moored gauntlet -- COMMAND {url}         score any client against faults
@@ -46,7 +48,7 @@ def moored(context: click.Context) -> None:
         context.exit(2)
 
 
-for _command in (demo, tail, chat_command, serve, proxy, toxiproxy, gauntlet):
+for _command in (demo, tail, chat_command, load, serve, proxy, toxiproxy, gauntlet):
     moored.add_command(_command)
 
 

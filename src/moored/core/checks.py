@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-__all__ = ["callable_or_none", "count", "flag", "instance", "number"]
+__all__ = ["callable_or_none", "count", "flag", "instance", "number", "one_of"]
 
 Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
@@ -77,6 +77,19 @@ def instance(kind: type[Any], *, optional: bool = False) -> Validator:
             return
         name = f"{type(instance).__name__}.{field.name}"
         raise TypeError(f"{name} must be a {kind.__name__}{_or_none(optional)}, not {value!r}")
+
+    return check
+
+
+def one_of(*choices: str | None) -> Validator:
+    """One of a few words; ``None`` too where it is among them."""
+
+    def check(instance: Any, field: attrs.Attribute[Any], value: Any) -> None:
+        if (value is None or isinstance(value, str)) and value in choices:
+            return
+        *first, last = (repr(each) for each in choices)
+        name = f"{type(instance).__name__}.{field.name}"
+        raise ValueError(f"{name} must be {', '.join(first)} or {last}, not {value!r}")
 
     return check
 

@@ -55,6 +55,7 @@ from moored.faults.catalogue.websocket import (
 from moored.faults.chance import random_schedule
 from moored.faults.files import ScheduleFileError, load_schedule
 from moored.faults.json_schema import schedule_json_schema
+from moored.faults.message_log import PassedMessages
 from moored.faults.notation import fault_from_dict, fault_to_dict, schedule_from, schedule_to_data
 from moored.faults.proxy import Proxy, open_proxy
 from moored.faults.record import ConnectionRecord, Injected
@@ -90,6 +91,7 @@ __all__ = [
     "Moment",
     "NeverAnswer",
     "Oversized",
+    "PassedMessages",
     "Proxy",
     "Refuse",
     "ReservedBits",

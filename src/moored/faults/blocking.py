@@ -16,6 +16,7 @@ from moored.faults.catalogue.base import Fault
 from moored.faults.catalogue.moments import Moment
 from moored.faults.catalogue.tcp import TcpFault
 from moored.faults.duration import duration
+from moored.faults.message_log import PassedMessages
 from moored.faults.proxy import Proxy, Schedule, open_proxy
 from moored.faults.record import ConnectionRecord, Injected
 from moored.faults.server import ServedRequest, Server, open_server
@@ -132,6 +133,16 @@ class BlockingProxy(_Blocking[Proxy]):
     def injected_counts(self) -> Mapping[str, int]:
         """How often each kind of fault took effect, such as ``{"cut": 2}``."""
         return self._call(lambda: dict(self._running.injected_counts))
+
+    @property
+    def messages(self) -> tuple[PassedMessages, ...]:
+        """When messages passed (the last 10,000 entries), oldest first; ``controlled`` proxies."""
+        return self._call(lambda: self._running.messages)
+
+    @property
+    def message_entries(self) -> int:
+        """How many entries :attr:`messages` has had, forgotten ones included."""
+        return self._running.message_entries
 
     @property
     def connections(self) -> tuple[ConnectionRecord, ...]:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections import deque
-from itertools import islice
 from typing import NamedTuple
 
 import trio
 
 from moored.faults.catalogue.base import Towards
 
-__all__ = ["MessageLog", "Passed"]
+__all__ = ["MessageLog", "PassedMessages"]
 
 LIMIT = 10_000
 """How many entries are kept."""
 
 
-class Passed(NamedTuple):
+class PassedMessages(NamedTuple):
     """Messages that passed at one moment: one, or those that ended in the same bytes.
 
     :ivar time: when, by Trio's clock, in seconds.
@@ -39,14 +38,13 @@ class MessageLog:
 
     def __init__(self) -> None:
         self.total: int = 0
-        self._entries: deque[Passed] = deque(maxlen=LIMIT)
+        self._entries: deque[PassedMessages] = deque(maxlen=LIMIT)
 
     def note(self, connection: int, direction: Towards, messages: int) -> None:
         """So many messages pass now."""
         self.total += 1
-        self._entries.append(Passed(trio.current_time(), connection, direction, messages))
+        self._entries.append(PassedMessages(trio.current_time(), connection, direction, messages))
 
-    def since(self, total: int = 0) -> tuple[Passed, ...]:
-        """The entries after the first ``total``, as far as they are kept; the oldest first."""
-        due = min(self.total - total, len(self._entries))
-        return tuple(islice(self._entries, len(self._entries) - due, None))
+    def entries(self) -> tuple[PassedMessages, ...]:
+        """All that is kept, oldest first."""
+        return tuple(self._entries)

@@ -17,7 +17,7 @@ from moored.faults.catalogue.moments import Cut, Moment, Stall
 from moored.faults.catalogue.tcp import TcpFault
 from moored.faults.link import ConnectUpstream, Link
 from moored.faults.listening import authority, background, listen
-from moored.faults.message_log import MessageLog
+from moored.faults.message_log import PassedMessages
 from moored.faults.notation import schedule_from
 from moored.faults.record import ConnectionRecord, Injected, Record
 from moored.faults.upstream import Upstream
@@ -134,9 +134,16 @@ class Proxy:
         return self._record.counts
 
     @property
-    def messages(self) -> MessageLog | None:
-        """When messages passed (the last 10,000); ``None`` unless the proxy is ``controlled``."""
-        return self._record.messages
+    def messages(self) -> tuple[PassedMessages, ...]:
+        """When messages passed (the last 10,000 entries), oldest first; ``controlled`` proxies."""
+        log = self._record.messages
+        return () if log is None else log.entries()
+
+    @property
+    def message_entries(self) -> int:
+        """How many entries :attr:`messages` has had, forgotten ones included."""
+        log = self._record.messages
+        return 0 if log is None else log.total
 
     @property
     def connections(self) -> tuple[ConnectionRecord, ...]:

@@ -60,7 +60,8 @@ class ConnectionRecord:
     :ivar number: from 1, in the order of acceptance.
     :ivar accepted: when, by Trio's clock, in seconds.
     :ivar path: the path of its request, without the query; ``""`` until the request has come.
-    :ivar transport: ``"http"``, ``"sse"`` or ``"websocket"``; ``""`` until it is known.
+    :ivar transport: ``"http"``, ``"sse"`` or ``"websocket"``; ``""`` until it is known; ``"tcp"``
+        where a raw proxy's connection is told of in the same form.
     :ivar status: the status of the answer, or ``None`` if there was none (yet).
     :ivar messages: messages passed to the client whole, so far.
     :ivar bytes: payload bytes passed to the client, so far.

@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 from contextlib import asynccontextmanager
+from functools import partial
 
 import httpx
 import pytest
@@ -12,13 +13,17 @@ import trio
 
 import moored
 from moored.faults import load_schedule, open_server
+from moored.faults.catalogue.moments import Moment
+from moored.faults.catalogue.tcp import TcpFault
 from moored.faults.proxies import ProxySettings
+from moored.faults.schedule import KINDS
 
 selenium = pytest.importorskip("selenium", reason="selenium is not installed")
 from selenium import webdriver  # noqa: E402
 from selenium.common.exceptions import StaleElementReferenceException  # noqa: E402
 from selenium.webdriver.chrome.service import Service  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.support.select import Select  # noqa: E402
 from selenium.webdriver.support.wait import WebDriverWait  # noqa: E402
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
@@ -89,6 +94,15 @@ class Page:
         element = await self.one(selector)
         await self.do(element.clear)
         await self.do(lambda: element.send_keys(text))
+
+    async def select(self, selector, words):
+        """Choose what has these words from a list."""
+
+        def select(driver):
+            Select(driver.find_element(By.CSS_SELECTOR, selector)).select_by_visible_text(words)
+            return True
+
+        await self.until(select)
 
     async def shows(self, selector, words):
         """Wait until an element shows these words."""
@@ -187,11 +201,11 @@ def drawn(driver, connection, kind="down"):
 
 
 async def test_each_message_is_on_the_timeline(page, api):
-    log = api.control.fault_proxies.get("p").proxy.messages
+    proxy = api.control.fault_proxies.get("p").proxy
     async with following(api) as ids:
         await page.open(api.control.dashboard_url)
         await page.until(lambda driver: len(ids) > 30)
-    total = sum(each.messages for each in log.since())
+    total = sum(each.messages for each in proxy.messages)
     await page.until(lambda driver: sum(drawn(driver, 1)) == total)
     # Twenty a second, each in its place.
     assert len(await page.do(lambda: drawn(page.driver, 1))) > 0.6 * total
@@ -234,6 +248,17 @@ async def test_stalls_and_refusals_by_clicks(page, api):
         await page.until(lambda driver: not driver.find_element(By.ID, "armed").is_displayed())
         assert (await http.get(url_of(api) + "/feed?count=1")).status_code == 200
     await page.shows("#faults li[data-fault=refuse]", "status 418")
+
+
+@pytest.mark.parametrize(("how_many", "words"), [("", "(1 left)"), ("2", "(2 left)"), ("0", None)])
+async def test_how_many_requests_are_refused(page, api, how_many, words):
+    await page.open(api.control.dashboard_url)
+    await page.type("#refuse-times", how_many)
+    await page.click("#refuse")
+    if words is None:
+        await page.shows("#message", "times must be an integer of at least 1, not 0")
+    else:
+        await page.shows("#armed li", f"refuse status=503 {words}")
 
 
 async def test_a_schedule_is_loaded_and_saved(page, api, tmp_path):
@@ -292,9 +317,70 @@ async def test_any_fault_is_struck_or_armed(page, api):
         await page.shows("#fault-message.wrong", "arm this one")
         await page.type("#fault", '{"fault": "limit_data", "connection": 1}')
         await page.click("#strike")
-        await page.shows("#fault-message.right", "struck 1 connections")
+        await page.shows("#fault-message.right", "struck 1 connection")
         await page.shows("#faults li", "limit_data")
         await page.shows('tr[data-connection="2"] .state', "open")
+
+
+async def test_each_kind_has_a_template_that_works_as_it_is(page, api):
+    proxy = api.control.fault_proxies.get("p").proxy
+    await page.open(api.control.dashboard_url)
+    await page.shows("#feed", "live")
+    for name, kind in KINDS.items():
+        await page.select("#kind", name)
+        await page.click("#arm")
+        await page.shows("#fault-message.right", "armed")
+        assert proxy.armed[-1].kind == name
+        if issubclass(kind, Moment | TcpFault):
+            await page.click("#strike")
+            await page.shows("#fault-message.right", "struck 0 connections")
+    assert len(proxy.armed) == len(KINDS)
+
+
+@pytest.mark.parametrize("kind", ["latency", "slicer", "corrupt"])
+async def test_a_template_shows_when_it_strikes(page, api, kind):
+    async with following(api):
+        await page.open(api.control.dashboard_url)
+        await page.shows("#connections .state", "open")
+        await page.select("#kind", kind)
+        await page.click("#strike")
+        await page.shows("#fault-message.right", "struck 1 connection")
+        await page.shows("#faults li", kind)
+
+
+async def test_each_proxy_has_its_own_messages_and_stays_after_a_reload(page, opened):
+    upstream = "http://127.0.0.1:1"
+    settings = [ProxySettings(name, upstream) for name in ("first", "second", "third")]
+    async with opened(fault_proxies=settings) as api:
+        await page.open(api.control.dashboard_url)
+        await page.shows("#tabs [aria-selected=true]", "first")
+        await page.click("#strike")
+        await page.shows("#fault-message", "struck 0 connections")
+        await page.type("#schedule", "[")
+        await page.click("#apply")
+        await page.shows("#schedule-message", "not JSON")
+        await page.type("#refuse-times", "0")
+        await page.click("#refuse")
+        await page.shows("#message", "times must be")
+
+        await page.click("#tabs button:nth-child(2)")
+        await page.shows("#tabs [aria-selected=true]", "second")
+        for selector in ("#fault-message", "#schedule-message", "#message"):
+            words = "return document.querySelector(arguments[0]).checkVisibility() && "
+            words += "document.querySelector(arguments[0]).textContent"
+            said = await page.do(partial(page.driver.execute_script, words, selector))
+            assert not said
+
+        await page.do(page.driver.refresh)
+        await page.shows("#tabs [aria-selected=true]", "second")
+        await page.click("#tabs button:nth-child(3)")
+        await page.shows("#tabs [aria-selected=true]", "third")
+        await api.proxy("raw")  # The page hears of raw proxies after the others.
+        await page.click("#tabs button:nth-child(4)")
+        await page.do(page.driver.refresh)
+        await page.shows("#tabs [aria-selected=true]", "raw (tcp)")
+        await page.open(api.control.dashboard_url + "#proxy=gone")
+        await page.shows("#tabs [aria-selected=true]", "first")
 
 
 async def test_proxies_are_added_chosen_and_closed(page, api):
@@ -314,6 +400,60 @@ async def test_proxies_are_added_chosen_and_closed(page, api):
     await page.do(lambda: page.driver.switch_to.alert.accept())
     await page.until(lambda driver: len(driver.find_elements(By.CSS_SELECTOR, "#tabs button")) == 1)
     assert [named.name for named in api.control.fault_proxies] == ["p"]
+
+
+async def test_raw_proxies_are_watched_and_struck(page, api, echo_server, dial):
+    made = await api.proxy("db", upstream=echo_server)
+    port = int(made["listen"].rpartition(":")[2])
+    await api.call("POST", "/proxies/db/toxics", {"type": "latency", "attributes": {"latency": 7}})
+
+    async def connect():
+        client = await dial(port)
+        await client.send(b"x" * 2345)
+        await client.exactly(2345)
+        return client
+
+    row = '#connections tr[data-connection="{}"]'.format
+    first, second, third = [await connect() for _ in range(3)]
+    await page.open(api.control.dashboard_url)
+    await page.shows("#tabs [aria-selected=true]", "p")
+    await page.click('#tabs [data-key="raw/db"]')
+    await page.shows('[data-fact="url"]', made["listen"])
+    await page.shows('[data-fact="open"]', "3")
+    await page.shows("#toxics", "latency_downstream: latency downstream latency=7")
+    await page.shows(f"{row(1)} .state", "open")
+    for column in (6, 8):
+        await page.shows(f"{row(1)} td:nth-child({column})", "2.3 kB")
+    assert await page.until(lambda driver: drawn(driver, 1)) == [2345]
+    assert await page.do(lambda: drawn(page.driver, 1, "up")) == [2345]
+    for hidden in ("#schedule", "#faults", "#refuse", "#fault", '[data-fact="messages"]'):
+        element = await page.do(lambda: page.driver.find_element(By.CSS_SELECTOR, hidden))  # noqa: B023
+        assert not await page.do(element.is_displayed)
+
+    await page.click(f"{row(1)} [data-action=cut-rst]")
+    assert await first.rest() == (b"", "rst")
+    await page.shows(f"{row(1)} .state", "reset")
+    await page.click(f"{row(2)} [data-action=stall]")
+    await page.shows(f'{row(2)}[data-state="stalled"] .state', "stalled")
+    await page.one('#timeline g[data-connection="2"] rect.stalled')
+    await second.send(b"anybody?")
+    await second.silence(0.1)
+
+    await page.click("#refuse-new")
+    await page.shows("#accepting", "refused")
+    with pytest.raises(OSError, match=r"refused|failed"):
+        await dial(port)
+    await third.send(b"goes on")
+    assert await third.exactly(7) == b"goes on"
+    await page.click("#accept-new")
+    await page.shows("#accepting", "accepted")
+    await connect()
+    await page.shows(f"{row(4)} .state", "open")
+    await page.click('#controls [data-strike="cut"][data-how="rst"]')
+    assert await third.rest() == (b"", "rst")
+    await page.shows('[data-fact="open"]', "0")
+    await page.click("#tabs button:first-child")  # The fault proxy is as it was.
+    await page.one("#schedule")
 
 
 async def test_the_page_asks_for_the_token(page, opened):

@@ -321,3 +321,38 @@ async def test_a_toxic_may_come_while_a_connection_closes(tcp):
     assert "timeout_upstream" in w.proxy.toxics
     w.proxy.remove_toxic("timeout_upstream")
     assert "timeout_upstream" not in w.proxy.toxics
+
+
+async def test_one_connection_is_cut_or_stalled(tcp, dial):
+    w = await tcp()
+    port = int(w.proxy.listen.rpartition(":")[2])
+    clients = [w.client, await dial(port), await dial(port)]
+    with trio.fail_after(2):
+        await w.proxy.changes.wait_until(lambda: w.proxy.open_connections == 3)
+    await trio.sleep(0.02)  # until their upstreams are there
+    assert w.proxy.stall(connection=[2, 7]) == 1
+    assert w.proxy.stall(connection=2) == 0
+    assert [each.stalled for each in w.proxy.connections] == [False, True, False]
+    await clients[1].send(b"anybody?")
+    await clients[1].silence()
+    assert w.proxy.cut(connection=1) == 1
+    assert await clients[0].rest() == (b"", "rst")
+    assert w.proxy.cut("fin", connection=range(2, 4)) == 2
+    for client in clients[1:]:
+        assert await client.rest() == (b"", "fin")
+    assert w.proxy.cut() == 0
+    assert w.proxy.connection(1).outcome == "reset"
+    assert w.proxy.connection(4) is None
+
+
+async def test_refusing_leaves_open_connections(tcp, dial):
+    w = await tcp()
+    port = int(w.proxy.listen.rpartition(":")[2])
+    w.proxy.refuse()
+    assert not w.proxy.enabled
+    with pytest.raises(OSError, match=r"refused|failed"):
+        await dial(port)
+    await w.client.send(b"x")
+    assert await w.server.exactly(1) == b"x"
+    await w.proxy.enable()
+    await dial(port)

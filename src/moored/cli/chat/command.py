@@ -2,48 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import os
 import sys
-from collections.abc import Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 import attrs
 import click
 
 from moored import chat
+from moored.cli.api_key import api_key_options, read_api_key
 from moored.cli.chat.answering import Answering
+from moored.cli.request_fields import field_option
 from moored.cli.running import run
+from moored.cli.spending import budget_of, prices_of, spending_options
 
 __all__ = ["chat_command"]
-
-DEFAULT_KEY_VARIABLE = "OPENAI_API_KEY"
-
-
-def _dollars(_context: click.Context, _option: click.Parameter, value: str | None) -> Any:
-    if value is None:
-        return None
-    try:
-        amount = Decimal(value.removeprefix("$"))
-    except InvalidOperation:
-        amount = Decimal("NaN")
-    if not amount.is_finite() or amount <= 0:
-        raise click.BadParameter(f"must be US dollars, more than 0, not {value!r}")
-    return amount
-
-
-def _fields(_context: click.Context, _option: click.Parameter, values: Sequence[str]) -> Any:
-    fields = {}
-    for value in values:
-        name, equals, text = value.partition("=")
-        if not equals or not name:
-            raise click.BadParameter(f"must have the form NAME=JSON, not {value!r}")
-        try:
-            fields[name] = json.loads(text)
-        except ValueError:
-            fields[name] = text
-    return fields
 
 
 @click.command("chat", short_help="Ask a model, and stream its answer.")
@@ -61,9 +34,7 @@ def _fields(_context: click.Context, _option: click.Parameter, values: Sequence[
     "--transport", type=click.Choice(["sse", "websocket"]), default="sse", show_default=True
 )
 @click.option("--system", metavar="TEXT", help="A system message before the prompt.")
-@click.option(
-    "--budget", metavar="USD", callback=_dollars, help="Refuse to send what may cost more."
-)
+@spending_options
 @click.option(
     "--on-interrupt",
     type=click.Choice(["raise", "restart", "continue", "resume"]),
@@ -76,24 +47,10 @@ def _fields(_context: click.Context, _option: click.Parameter, values: Sequence[
     type=click.Choice(["assistant", "prefix", "continue_final_message"]),
     help="How the endpoint can be told to continue an answer.",
 )
-@click.option(
-    "--field",
-    "fields",
-    multiple=True,
-    callback=_fields,
-    metavar="NAME=JSON",
-    help="Any other field of the request, such as temperature=0.2; repeatable.",
-)
-@click.option(
-    "--api-key-env",
-    default=DEFAULT_KEY_VARIABLE,
-    show_default=True,
-    metavar="NAME",
-    help="The environment variable that holds the API key.",
-)
-@click.option("--no-api-key", is_flag=True, help="Send no key, and ask for none.")
+@field_option
+@api_key_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, when the answer has ended.")
-@click.option("-q", "--quiet", is_flag=True, help="Nothing but the answer.")
+@click.option("-q", "--quiet", is_flag=True, help="Nothing but the answer, and what is wrong.")
 def chat_command(*, prompt: str | None, **given: Any) -> int:
     """Ask a model at an OpenAI-compatible endpoint, and stream its answer to standard output.
 
@@ -106,22 +63,32 @@ def chat_command(*, prompt: str | None, **given: Any) -> int:
     moored chat --base-url http://127.0.0.1:8000/v1 --model mock --no-api-key hello
     git diff | moored chat --base-url URL --model NAME --system "Review this." --budget 0.05
 
-    Exit status: 0 when the answer is complete; 1 when it is not, and what came of it is there all
-    the same; 2 for wrong usage; 130 and 143 after SIGINT and SIGTERM.
+    With --on-interrupt restart an answer that was cut is given anew, and standard error says to
+    discard what came before.  What went into a pipe or a file cannot be taken back: there, the text
+    is written when it is complete.
+
+    Exit status: 0 when the answer is complete, or the reader of the output has gone; 1 when it is
+    not, and what came of it is there all the same; 2 for wrong usage; 130 and 143 after SIGINT and
+    SIGTERM, which hang up.
     """
     options = Options(**given)
-    text = sys.stdin.read() if prompt in (None, "-") else prompt
-    if not text or not text.strip():
-        raise click.UsageError("there is no prompt: give one, or send it to standard input")
-    messages = [{"role": "user", "content": text}]
-    if options.system is not None:
-        messages.insert(0, {"role": "system", "content": options.system})
     try:
         client = options.client()
+        # The key is asked for before the prompt is read: either may take a while.
+        messages = [{"role": "user", "content": _prompt(prompt, quiet=options.quiet)}]
+        if options.system is not None:
+            messages.insert(0, {"role": "system", "content": _text(options.system)})
         asking = client.stream(model=options.model, messages=messages, **options.fields)
     except (TypeError, ValueError) as exc:
         raise click.UsageError(str(exc)) from None
-    return run(Answering(asking, as_json=options.as_json, quiet=options.quiet).run)
+    answering = Answering(
+        asking,
+        client,
+        as_json=options.as_json,
+        quiet=options.quiet,
+        may_restart=options.on_interrupt == "restart",
+    )
+    return run(answering.run)
 
 
 @attrs.frozen(kw_only=True)
@@ -133,6 +100,7 @@ class Options:
     transport: Any
     system: str | None
     budget: Decimal | None
+    price: chat.Price | None
     on_interrupt: Any
     prefill: Any
     fields: dict[str, Any]
@@ -144,22 +112,37 @@ class Options:
     def client(self) -> chat.Client:
         """The client.
 
-        :raises ValueError: when the URL or the key is not fit to be used.
+        :raises click.UsageError: when there is no key.
+        :raises ValueError: when the URL, the key or an amount is not fit to be used.
         """
         return chat.Client(
             self.base_url,
-            self._api_key(),
+            read_api_key(self.api_key_env, no_api_key=self.no_api_key),
             transport=self.transport,
+            budget=budget_of(self.budget),
+            prices=prices_of(self.price, self.model),
             on_interrupt=self.on_interrupt,
             capabilities=chat.Capabilities(
                 prefill=self.prefill, resume=self.on_interrupt == "resume"
             ),
         )
 
-    def _api_key(self) -> str | None:
-        if self.no_api_key:
-            return None
-        key = os.environ.get(self.api_key_env, "").strip()
-        if not key and sys.stdin.isatty():
-            key = click.prompt("API key", default="", hide_input=True, show_default=False, err=True)
-        return key or None
+
+def _prompt(given: str | None, *, quiet: bool) -> str:
+    """The prompt; without the argument, what standard input holds."""
+    if given is not None and given != "-":
+        text = _text(given)
+    elif sys.stdin is None:  # as after ``<&-``
+        text = ""
+    else:
+        if sys.stdin.isatty() and not quiet:
+            click.echo("moored: type the prompt; Ctrl-D after its last line sends it", err=True)
+        text = sys.stdin.buffer.read().decode("utf-8", "replace")
+    if not text.strip():
+        raise click.UsageError("there is no prompt: give one, or send it to standard input")
+    return text
+
+
+def _text(argument: str) -> str:
+    """An argument that was not UTF-8 would not fit into JSON."""
+    return argument.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -8,7 +8,8 @@ from typing import Any
 import attrs
 import trio
 
-from moored.faults.message_log import Passed
+from moored.faults.control.proxies import ControlledProxy
+from moored.faults.message_log import PassedMessages
 from moored.faults.notation import fault_to_dict, schedule_to_data
 from moored.faults.proxies import FaultProxies, NamedProxy, WatchedConnection
 from moored.faults.proxies.activity import state_of
@@ -20,6 +21,7 @@ __all__ = [
     "messages_data",
     "now_of",
     "proxy_data",
+    "raw_proxy_data",
     "samples_data",
 ]
 
@@ -49,6 +51,13 @@ def proxy_data(named: NamedProxy) -> dict[str, Any]:
     }
 
 
+def raw_proxy_data(raw: ControlledProxy) -> dict[str, Any]:
+    """One raw proxy, as Toxiproxy's API tells of it, and its connections."""
+    tcp = raw.tcp
+    counts = {"open": tcp.open_connections, "accepted": tcp.connection_count}
+    return {**raw.as_data(), "connections": counts}
+
+
 def connection_data(proxies: FaultProxies, watched: WatchedConnection) -> dict[str, Any]:
     """One connection, with its state and its rates."""
     record, now = watched.record, trio.current_time()
@@ -59,6 +68,7 @@ def connection_data(proxies: FaultProxies, watched: WatchedConnection) -> dict[s
         "state": state_of(record),
         "messages_per_second": round(watched.rate("messages", now), 2),
         "bytes_per_second": round(watched.rate("bytes", now), 1),
+        "bytes_to_server_per_second": round(watched.rate("bytes_to_server", now), 1),
     }
 
 
@@ -77,7 +87,7 @@ def samples_data(
 
 
 def messages_data(
-    proxies: FaultProxies, passed: Iterable[Passed]
+    proxies: FaultProxies, passed: Iterable[PassedMessages]
 ) -> list[tuple[float, int, str, int]]:
     """Messages: time, connection, direction, and how many."""
     return [(_since(proxies, each.time), *each[1:]) for each in passed]

@@ -1,4 +1,4 @@
-"""The live feed of what goes on in the fault proxies, as Server-Sent Events."""
+"""The live feed of what goes on in the proxies, as Server-Sent Events."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from moored.faults.control.fault_data import (
     messages_data,
     now_of,
     proxy_data,
+    raw_proxy_data,
     samples_data,
 )
 from moored.faults.control.message_data import TOGETHER, gathered
+from moored.faults.control.proxies import ControlledProxy, Proxies
 from moored.faults.proxies import FaultProxies, NamedProxy
-from moored.faults.proxies.activity import INTERVAL
+from moored.faults.proxies.activity import INTERVAL, Activity
 
 __all__ = ["Feed"]
 
@@ -35,15 +37,20 @@ _HEADERS = [
 class Feed:
     """An ASGI application: a stream of events that begins with how things are.
 
+    :param proxies: the fault proxies.
+    :param raw: the raw ones.
+
     * ``proxies``: all of them, when anything about them has changed;
     * ``connections``: those of one that have changed, with the samples that are new;
     * ``injected``: faults that have taken effect in one;
     * ``messages``: when messages have passed in one; where they are too many (more than 200 a
-      second), those of 50 ms of one connection and direction are told of together.
+      second), those of 50 ms of one connection and direction are told of together;
+    * ``raw_proxies`` and ``raw_connections``: the same as the first two, of raw proxies.
     """
 
-    def __init__(self, proxies: FaultProxies) -> None:
+    def __init__(self, proxies: FaultProxies, raw: Proxies) -> None:
         self._proxies = proxies
+        self._raw = raw
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one reader until it leaves, or the server stops."""
@@ -55,7 +62,7 @@ class Feed:
         await send({"type": "http.response.body", "body": b""})
 
     async def _tell(self, send: Send) -> None:
-        reader = _Reader(self._proxies)
+        reader = _Reader(self._proxies, self._raw)
         while not self._proxies.closing:
             news = b"".join(reader.news()) or b":\n\n"
             await send({"type": "http.response.body", "body": news, "more_body": True})
@@ -83,16 +90,21 @@ class _Told(NamedTuple):
 class _Reader:
     """What one reader knows."""
 
-    def __init__(self, proxies: FaultProxies) -> None:
+    def __init__(self, proxies: FaultProxies, raw: Proxies) -> None:
         self._proxies = proxies
+        self._raw = raw
         self._told: dict[NamedProxy, _Told] = {}
         self._listed: list[dict[str, Any]] | None = None
+        self._raw_told: dict[ControlledProxy, int] = {}
+        self._raw_listed: list[dict[str, Any]] = []
 
     @property
     def is_behind(self) -> bool:
         """Whether there are news."""
         current = {named: named.activity.revision for named in self._proxies}
-        return current != {named: told.look for named, told in self._told.items()}
+        if current != {named: told.look for named, told in self._told.items()}:
+            return True
+        return self._raw_told != {raw: raw.activity.revision for raw in self._raw}
 
     def news(self) -> Iterator[bytes]:
         """The events that this one has not been told."""
@@ -103,25 +115,40 @@ class _Reader:
         told = self._told
         self._told = {}
         for named in self._proxies:
-            log = named.proxy.messages
             now = self._told[named] = _Told(
                 named.activity.revision,
                 sum(named.proxy.injected_counts.values()),
-                log.total if log is not None else 0,
+                named.proxy.message_entries,
                 trio.current_time(),
             )
             yield from self._of_one(named, told.get(named), now)
+        yield from self._of_raw()
 
-    def _of_one(self, named: NamedProxy, before: _Told | None, now: _Told) -> Iterator[bytes]:
-        look = -1 if before is None else before.look
-        changed = [
+    def _of_raw(self) -> Iterator[bytes]:
+        listed = [raw_proxy_data(raw) for raw in self._raw]
+        if listed != self._raw_listed:
+            self._raw_listed = listed
+            yield self._event("raw_proxies", proxies=listed)
+        told = self._raw_told
+        self._raw_told = {}
+        for raw in self._raw:
+            self._raw_told[raw] = raw.activity.revision
+            changed = self._changed(raw.activity, told.get(raw, -1))
+            if changed:
+                yield self._event("raw_connections", proxy=raw.tcp.name, connections=changed)
+
+    def _changed(self, activity: Activity, look: int) -> list[dict[str, Any]]:
+        return [
             {
                 **connection_data(self._proxies, watched),
                 "samples": samples_data(self._proxies, watched, look),
             }
-            for watched in named.activity.connections.values()
+            for watched in activity.connections.values()
             if watched.revision > look
         ]
+
+    def _of_one(self, named: NamedProxy, before: _Told | None, now: _Told) -> Iterator[bytes]:
+        changed = self._changed(named.activity, -1 if before is None else before.look)
         if changed:
             yield self._event("connections", proxy=named.name, connections=changed)
         due = _FIRST_INJECTED if before is None else now.injected - before.injected
@@ -132,10 +159,10 @@ class _Reader:
         yield from self._messages(named, before, now)
 
     def _messages(self, named: NamedProxy, before: _Told | None, now: _Told) -> Iterator[bytes]:
-        log, told = named.proxy.messages, 0 if before is None else before.messages
-        passed = () if log is None else log.since(told)
-        if not passed:
+        due = now.messages - (0 if before is None else before.messages)
+        if not due:
             return
+        passed = named.proxy.messages[-due:]
         since = passed[0].time if before is None else before.time
         found, together = gathered(passed, max(now.time - since, INTERVAL))
         yield self._event(
@@ -143,7 +170,7 @@ class _Reader:
             proxy=named.name,
             messages=messages_data(self._proxies, found),
             together=TOGETHER if together else None,
-            missed=now.messages - told - len(passed),
+            missed=due - len(passed),
         )
 
     def _event(self, name: str, **data: Any) -> bytes:

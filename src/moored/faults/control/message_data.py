@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from moored.faults.message_log import Passed
+from moored.faults.message_log import PassedMessages
 
 __all__ = ["MAX_RATE", "TOGETHER", "gathered"]
 
@@ -16,7 +16,9 @@ TOGETHER = 0.05
 """Seconds whose messages are told of together above that, for each connection and direction."""
 
 
-def gathered(passed: Sequence[Passed], seconds: float) -> tuple[Sequence[Passed], bool]:
+def gathered(
+    passed: Sequence[PassedMessages], seconds: float
+) -> tuple[Sequence[PassedMessages], bool]:
     """What is to be told of ``passed``, and whether messages of several times are one there.
 
     :param seconds: how long they took to come.
@@ -24,7 +26,7 @@ def gathered(passed: Sequence[Passed], seconds: float) -> tuple[Sequence[Passed]
     if sum(each.messages for each in passed) <= MAX_RATE * seconds:
         return passed, False
     counts: Counter[tuple[int, int, str]] = Counter()
-    first: dict[tuple[int, int, str], Passed] = {}
+    first: dict[tuple[int, int, str], PassedMessages] = {}
     for each in passed:
         key = (int(each.time / TOGETHER), each.connection, each.direction)
         first.setdefault(key, each)

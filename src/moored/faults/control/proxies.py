@@ -10,7 +10,9 @@ import trio
 
 from moored.faults.control.bodies import bad_body, boolean, read_object, text
 from moored.faults.control.errors import ApiError
+from moored.faults.control.raw_view import RawView
 from moored.faults.control.toxic_data import ToxicData
+from moored.faults.proxies.activity import Activity
 from moored.faults.record import Changes
 from moored.faults.tcp.proxy import TcpProxy
 
@@ -33,12 +35,26 @@ class PopulateError(ApiError):
 class ControlledProxy:
     """One proxy of the API.
 
+    :param watchers: is told of what goes on in it.
+
     :ivar tcp: the proxy itself.
+    :ivar activity: what goes on in it.
     """
 
-    def __init__(self, tcp: TcpProxy) -> None:
-        self.tcp = tcp
+    def __init__(self, tcp: TcpProxy, watchers: Changes) -> None:
+        self.tcp: TcpProxy = tcp
+        self.activity: Activity = Activity(RawView(tcp), watchers)
         self._toxics: dict[str, ToxicData] = {}
+        self._watching = trio.CancelScope()
+
+    async def watch(self) -> None:
+        """Look at it until it is forgotten."""
+        with self._watching:
+            await self.activity.run()
+
+    def forget(self) -> None:
+        """Look at it no more."""
+        self._watching.cancel()
 
     @property
     def toxics(self) -> list[ToxicData]:
@@ -105,11 +121,16 @@ class Proxies:
     :param nursery: for their tasks.
     :param seed: decides all that is random.
 
+    :param watchers: is told, a few times a second, of what goes on in them; by default nobody is.
+
     :ivar changes: tells when anything about any of them changes.
     """
 
-    def __init__(self, nursery: trio.Nursery, *, seed: int = 0) -> None:
+    def __init__(
+        self, nursery: trio.Nursery, *, seed: int = 0, watchers: Changes | None = None
+    ) -> None:
         self.changes: Changes = Changes()
+        self._watchers = Changes() if watchers is None else watchers
         self._nursery = nursery
         self._seed = seed
         self._proxies: dict[str, ControlledProxy] = {}
@@ -149,12 +170,19 @@ class Proxies:
             seed=f"{self._seed}/{name}",
             changes=self.changes,
         )
-        proxy = ControlledProxy(tcp)
+        proxy = ControlledProxy(tcp, self._watchers)
         if given.get("enabled", True):
             await _enable(tcp)
+        if name in self._proxies:
+            self._proxies[name].forget()
         self._proxies[name] = proxy
-        self.changes.notify()
+        self._nursery.start_soon(proxy.watch, name=f"watch {name}")
+        self._tell()
         return proxy
+
+    def _tell(self) -> None:
+        self.changes.notify()
+        self._watchers.notify()
 
     async def update(self, name: str, body: object) -> ControlledProxy:
         """Change the addresses of one, or whether it is enabled.
@@ -184,9 +212,24 @@ class Proxies:
         :raises ApiError: 404.
         """
         async with self._lock:
-            await self.get(name).tcp.disable()
+            proxy = self.get(name)
+            await proxy.tcp.disable()
+            proxy.forget()
             del self._proxies[name]
-            self.changes.notify()
+            self._tell()
+
+    async def accept(self, name: str, accepting: bool) -> ControlledProxy:
+        """Let clients connect, or refuse those who come; open connections go on.
+
+        :raises ApiError: 404, or 500 when it cannot listen.
+        """
+        async with self._lock:
+            proxy = self.get(name)
+            if accepting:
+                await _enable(proxy.tcp)
+            else:
+                proxy.tcp.refuse()
+            return proxy
 
     async def populate(self, body: object) -> list[ControlledProxy]:
         """Make those of a list, except where they are as the list has them.

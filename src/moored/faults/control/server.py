@@ -19,6 +19,7 @@ from moored.faults.control.body_limit import BodyLimit
 from moored.faults.control.fault_routes import fault_proxy_routes
 from moored.faults.control.guard import Guard, is_loopback
 from moored.faults.control.proxies import Proxies
+from moored.faults.control.raw_routes import raw_proxy_routes
 from moored.faults.control.toxiproxy import not_found, toxiproxy_routes
 from moored.faults.listening import authority, background
 from moored.faults.proxies import FaultProxies, ProxySettings
@@ -99,15 +100,16 @@ async def open_control(
     sock = await bound(host, port)
     with sock:
         async with background() as nursery:
-            proxies = Proxies(nursery, seed=seed)
-            await proxies.populate(list(populate))
             streams = FaultProxies(nursery, controlled=True)
+            proxies = Proxies(nursery, seed=seed, watchers=streams.changes)
+            await proxies.populate(list(populate))
             for settings in fault_proxies:
                 await streams.open(settings)
             control = Control(proxies, streams, *_address(sock, host))
             every_route = [
                 *routes,
-                *fault_proxy_routes(streams),
+                *fault_proxy_routes(streams, proxies),
+                *raw_proxy_routes(proxies, streams),
                 *dashboard.dashboard_routes(),
                 *toxiproxy_routes(proxies, metrics=metrics),
             ]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Literal, NamedTuple, TypeAlias
+from collections.abc import Callable
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 import attrs
 import trio
 
-from moored.faults.proxy import Proxy
 from moored.faults.record import Changes, ConnectionRecord
 
 __all__ = ["Activity", "Sample", "State", "WatchedConnection", "state_of"]
@@ -44,7 +44,7 @@ def state_of(connection: ConnectionRecord) -> State:
         return "closing"
     if connection.stalled:
         return "stalled"
-    if connection.status is not None:
+    if connection.status is not None or connection.transport == "tcp":
         return "open"
     return "requested" if connection.transport else "accepted"
 
@@ -76,8 +76,8 @@ class WatchedConnection:
     revision: int
     samples: deque[Sample] = attrs.field(factory=lambda: deque(maxlen=SAMPLES))
 
-    def rate(self, count: Literal["messages", "bytes"], now: float) -> float:
-        """How much has passed to the client each second, lately."""
+    def rate(self, count: Literal["messages", "bytes", "bytes_to_server"], now: float) -> float:
+        """How much has passed each second, lately."""
         if self.record.ended is not None:
             return 0.0
         since = max(self.record.accepted, now - _RATE_SECONDS)
@@ -91,6 +91,17 @@ class WatchedConnection:
         return passed / max(now - since, INTERVAL)
 
 
+class Watchable(Protocol):
+    """What there is to see of a proxy; a :class:`~moored.faults.Proxy` has it."""
+
+    @property
+    def connection_count(self) -> int: ...
+    @property
+    def change_count(self) -> int: ...
+    def connection(self, number: int) -> ConnectionRecord | None: ...
+    async def wait_until(self, condition: Callable[[], bool]) -> None: ...
+
+
 class Activity:
     """Watches one proxy.
 
@@ -100,7 +111,7 @@ class Activity:
     :ivar revision: how many looks have found a change.
     """
 
-    def __init__(self, proxy: Proxy, changes: Changes) -> None:
+    def __init__(self, proxy: Watchable, changes: Changes) -> None:
         self.connections: dict[int, WatchedConnection] = {}
         self.revision: int = 0
         self._proxy = proxy

@@ -14,7 +14,7 @@ from moored.faults.tcp.departure import departure, is_watchable
 from moored.faults.tcp.pipe import Pipe
 from moored.faults.tcp.sockets import SinkBroken, Tally, relay, send, sockets_of
 from moored.faults.tcp.stages import End, Item
-from moored.faults.tcp.toxics import Direction, Toxic
+from moored.faults.tcp.toxics import Direction, HalfOpen, Toxic
 
 __all__ = ["Connect", "Connection", "PlacedToxic"]
 
@@ -173,6 +173,7 @@ class Connection:
     :ivar tallies: how much has passed, for each direction.
     :ivar outcome: how it ended: ``"complete"``, ``"reset"`` or ``"upstream unreachable"``; ``""``
         while it is open.
+    :ivar stalled: whether :meth:`stall` was called.
     """
 
     def __init__(
@@ -190,6 +191,7 @@ class Connection:
         self.accepted: float = trio.current_time()
         self.tallies: dict[Direction, Tally] = {"upstream": Tally(), "downstream": Tally()}
         self.outcome: str = ""
+        self.stalled: bool = False
         self._seed = seed
         self._on_abandoned = on_abandoned
         self._flows: dict[Direction, _Flow] = {}
@@ -364,6 +366,16 @@ class Connection:
         if self._flows:
             pipe = self._flows[placed.direction].pipe
             pipe.update(placed.name, placed.toxic, toxicity=placed.toxicity)
+
+    def stall(self) -> bool:
+        """Let nothing pass any more, whatever toxics come and go; false when there is nothing."""
+        if self._flows and not self.stalled:
+            self.stalled = True
+            for direction, flow in self._flows.items():
+                flow.pipe.add(self, HalfOpen(), seed=f"{self._seed}/{direction}/stall")
+            self._start_noticing()
+            return True
+        return False
 
     def remove(self, name: Hashable, direction: Direction) -> None:
         """Take a toxic out."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 import trio
 
+from moored.faults.catalogue.checks import Numbers, contains
 from moored.faults.listening import background
 from moored.faults.record import Changes, Log
 from moored.faults.tcp.address import dial, listen_on, resolve, split
@@ -39,7 +40,8 @@ class TcpConnection:
     :ivar bytes_down: passed from server to client.
     :ivar ended: when, or ``None`` while it is open.
     :ivar outcome: how it ended: ``"complete"``, ``"reset"`` or ``"upstream unreachable"``; ``""``
-        while it is open.
+        as long as bytes may pass.
+    :ivar stalled: whether :meth:`TcpProxy.stall` has struck it.
     """
 
     number: int
@@ -48,6 +50,7 @@ class TcpConnection:
     bytes_down: int = 0
     ended: float | None = None
     outcome: str = ""
+    stalled: bool = False
 
 
 class TcpProxy:
@@ -111,12 +114,16 @@ class TcpProxy:
     @property
     def connections(self) -> tuple[TcpConnection, ...]:
         """The connections (the last 10,000), oldest first, open ones included."""
-        return tuple(
-            attrs.evolve(entry, **_passed(self._connections[entry.number]))
-            if entry.number in self._connections
-            else entry
-            for entry in self._log.entries()
-        )
+        return tuple(map(self._as_of_now, self._log.entries()))
+
+    def connection(self, number: int) -> TcpConnection | None:
+        """One connection, as it is now; ``None`` if there was none, or it is forgotten."""
+        entry = self._log.get(number)
+        return None if entry is None else self._as_of_now(entry)
+
+    def _as_of_now(self, entry: TcpConnection) -> TcpConnection:
+        live = self._connections.get(entry.number)
+        return entry if live is None else attrs.evolve(entry, **_progress(live))
 
     @property
     def open_connections(self) -> int:
@@ -157,10 +164,14 @@ class TcpProxy:
 
     async def disable(self) -> None:
         """Stop listening and close all connections, in order."""
+        self.refuse()
+        await self.close_connections()
+
+    def refuse(self) -> None:
+        """Stop listening: those who come are refused until :meth:`enable`; the others go on."""
         if self._accepting is not None:
             self._accepting.stop()
             self._accepting = None
-        await self.close_connections()
         self.changes.notify()
 
     async def move(self, *, listen: str, upstream: str) -> None:
@@ -191,6 +202,30 @@ class TcpProxy:
             connection.end(reset=reset)
         for connection in ended:
             await connection.wait_ended()
+
+    def cut(self, how: Literal["fin", "rst"] = "rst", *, connection: Numbers = None) -> int:
+        """Cut connections now, on both sides.
+
+        :param connection: the number, or numbers, of those to cut; ``None``: all that are open.
+        :returns: how many that were.
+        """
+        for each in (struck := self._open(connection)):
+            each.end(reset=how == "rst")
+        return len(struck)
+
+    def stall(self, *, connection: Numbers = None) -> int:
+        """Let nothing pass on connections any more, not even an end, until they are cut.
+
+        :param connection: the number, or numbers, of those to stall; ``None``: all that are open.
+        :returns: how many that were.
+        """
+        struck = sum(each.stall() for each in self._open(connection))
+        self.changes.notify()
+        return struck
+
+    def _open(self, selection: Numbers) -> list[Connection]:
+        live = self._connections.values()
+        return [each for each in live if not each.outcome and contains(selection, each.number)]
 
     # Toxics.
 
@@ -279,12 +314,8 @@ class TcpProxy:
             for direction, tally in connection.tallies.items():
                 self._received[direction] += tally.received
                 self._sent[direction] += tally.sent
-            self._log.update(
-                connection.number,
-                **_passed(connection),
-                ended=trio.current_time(),
-                outcome=connection.outcome,
-            )
+            progress = _progress(connection)
+            self._log.update(connection.number, **progress, ended=trio.current_time())
             self.changes.notify()
 
     def _abandon(self, connection: Connection) -> None:
@@ -303,9 +334,13 @@ class TcpProxy:
         return await dial(self.upstream)
 
 
-def _passed(connection: Connection) -> dict[str, Any]:
-    tallies = connection.tallies
-    return {"bytes_up": tallies["upstream"].sent, "bytes_down": tallies["downstream"].sent}
+def _progress(connection: Connection) -> dict[str, Any]:
+    return {
+        "bytes_up": connection.tallies["upstream"].sent,
+        "bytes_down": connection.tallies["downstream"].sent,
+        "outcome": connection.outcome,
+        "stalled": connection.stalled,
+    }
 
 
 class _Accepting(trio.abc.Listener[trio.SocketStream]):

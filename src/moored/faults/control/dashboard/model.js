@@ -1,4 +1,4 @@
-// What the feed has told, by proxy.
+// What the feed has told, by proxy.  A proxy's key has its kind, "fault" or "raw", and its name.
 
 const MAX_CONNECTIONS = 500;
 const MAX_SAMPLES = 1200;
@@ -7,17 +7,21 @@ const MAX_MESSAGES = 20000;
 
 export const model = { proxies: [], details: new Map(), clock: null };
 
+const lists = { fault: [], raw: [] };
+
 /** Forget everything: the feed begins again. */
 export function reset() {
+  lists.fault = [];
+  lists.raw = [];
   model.proxies = [];
   model.details.clear();
 }
 
-export function details(name) {
-  if (!model.details.has(name)) {
-    model.details.set(name, { connections: new Map(), injected: [], messages: [] });
+export function details(key) {
+  if (!model.details.has(key)) {
+    model.details.set(key, { connections: new Map(), injected: [], messages: [] });
   }
-  return model.details.get(name);
+  return model.details.get(key);
 }
 
 /** Seconds since the server began, as far as is known. */
@@ -27,20 +31,25 @@ export function now() {
 
 export function take(event, data) {
   model.clock = data.now - performance.now() / 1000;
-  if (event === "proxies") {
-    model.proxies = data.proxies;
-    const names = new Set(data.proxies.map((each) => each.name));
-    for (const name of [...model.details.keys()]) {
-      if (!names.has(name)) model.details.delete(name);
+  const raw = event.startsWith("raw_");
+  const kind = raw ? "raw" : "fault";
+  const seen = data.proxy === undefined ? null : details(`${kind}/${data.proxy}`);
+  const what = raw ? event.slice(4) : event;
+  if (what === "proxies") {
+    lists[kind] = data.proxies.map((each) => ({ ...each, kind, key: `${kind}/${each.name}` }));
+    model.proxies = [...lists.fault, ...lists.raw];
+    const keys = new Set(model.proxies.map((each) => each.key));
+    for (const key of [...model.details.keys()]) {
+      if (!keys.has(key)) model.details.delete(key);
     }
-  } else if (event === "connections") {
-    takeConnections(details(data.proxy).connections, data.connections);
-  } else if (event === "injected") {
-    const { injected } = details(data.proxy);
+  } else if (what === "connections") {
+    takeConnections(seen.connections, data.connections);
+  } else if (what === "injected") {
+    const { injected } = seen;
     injected.push(...data.injected);
     injected.splice(0, injected.length - MAX_INJECTED);
-  } else if (event === "messages") {
-    takeMessages(details(data.proxy), data);
+  } else if (what === "messages") {
+    takeMessages(seen, data);
   }
 }
 

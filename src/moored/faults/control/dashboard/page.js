@@ -1,18 +1,23 @@
 // The page: what is shown of the model, and what its buttons do.
 
+import { chosen, keep } from "./address.js";
 import { Refused, ask, download, readFeed, setToken, takeToken } from "./api.js";
 import { details, model, now, reset, take } from "./model.js";
 import { bytes, showConnections, showFaults } from "./tables.js";
+import { template } from "./templates.js";
 import { drawTimeline } from "./timeline.js";
 
 const RETRY_MS = 1000;
 const REDRAW_MS = 500;
 
 const $ = (selector) => document.querySelector(selector);
-let selected = null;
+let selected = null; // the key of a proxy
 let askAgain = () => {};
 
-const path = (tail = "") => `/moored/proxies/${encodeURIComponent(selected)}${tail}`;
+const nameOf = () => selected.slice(selected.indexOf("/") + 1);
+const isRaw = () => selected.startsWith("raw/");
+const path = (tail = "") =>
+  `/moored/${isRaw() ? "raw" : "proxies"}/${encodeURIComponent(nameOf())}${tail}`;
 
 function say(output, words, right) {
   output.textContent = words;
@@ -34,14 +39,19 @@ async function attempt(action) {
 
 function draw() {
   showTabs();
-  const proxy = model.proxies.find((each) => each.name === selected);
+  const proxy = model.proxies.find((each) => each.key === selected);
   $("main").hidden = !proxy;
   $("#close").disabled = !proxy;
   if (!proxy) return;
+  $("main").dataset.kind = proxy.kind;
   const seen = details(selected);
   showSummary(proxy, seen);
-  showArmed(proxy.armed);
-  $("#scheduled").textContent = `${proxy.scheduled} in force`;
+  if (isRaw()) {
+    showRaw(proxy);
+  } else {
+    showArmed(proxy.armed);
+    $("#scheduled").textContent = `${proxy.scheduled} in force`;
+  }
   showConnections($("#connections tbody"), seen, now(), strike);
   showFaults($("#faults"), seen.injected);
   for (const empty of document.querySelectorAll(".empty")) {
@@ -52,49 +62,54 @@ function draw() {
 }
 
 function showTabs() {
-  const names = model.proxies.map((each) => each.name);
-  if (!names.includes(selected)) choose(names[0] ?? null);
+  const keys = model.proxies.map((each) => each.key);
+  const wanted = chosen();
+  if (keys.includes(wanted) && wanted !== selected) choose(wanted);
+  if (!keys.includes(selected)) choose(keys[0] ?? null);
   const tabs = $("#tabs");
-  if (tabs.dataset.names !== names.join(" ")) {
-    tabs.dataset.names = names.join(" ");
-    tabs.replaceChildren(...names.map(newTab));
+  if (tabs.dataset.keys !== keys.join(" ")) {
+    tabs.dataset.keys = keys.join(" ");
+    tabs.replaceChildren(...model.proxies.map(newTab));
   }
   for (const tab of tabs.children) {
-    tab.setAttribute("aria-selected", String(tab.textContent === selected));
+    tab.setAttribute("aria-selected", String(tab.dataset.key === selected));
   }
 }
 
-function newTab(name) {
+function newTab({ key, kind, name }) {
   const tab = document.createElement("button");
   tab.setAttribute("role", "tab");
-  tab.textContent = name;
+  tab.dataset.key = key;
+  tab.textContent = kind === "raw" ? `${name} (tcp)` : name;
   tab.addEventListener("click", () => {
-    choose(name);
+    keep(key);
     draw();
   });
   return tab;
 }
 
-function choose(name) {
-  selected = name;
+function choose(key) {
+  selected = key;
   $("#connections tbody").replaceChildren();
   $("#faults").replaceChildren();
   delete $("#faults").dataset.mark;
-  say($("#schedule-message"), "", true);
-  if (name !== null) attempt(showSchedule);
+  for (const output of document.querySelectorAll("main output")) say(output, "", true);
+  $("#message").hidden = true;
+  if (key !== null && !isRaw()) attempt(showSchedule);
 }
 
 function showSummary(proxy, seen) {
   const open = [...seen.connections.values()].filter((each) => each.ended === null);
   const sum = (key) => open.reduce((total, each) => total + each[key], 0);
   const facts = {
-    url: proxy.url,
+    url: proxy.url ?? proxy.listen,
     upstream: proxy.upstream,
     open: proxy.connections.open,
     accepted: proxy.connections.accepted,
     messages: sum("messages_per_second").toFixed(1),
     bytes: `${bytes(sum("bytes_per_second"))}/s`,
-    faults: Object.values(proxy.injected).reduce((total, count) => total + count, 0),
+    up: `${bytes(sum("bytes_to_server_per_second"))}/s`,
+    faults: Object.values(proxy.injected ?? {}).reduce((total, count) => total + count, 0),
   };
   for (const [name, value] of Object.entries(facts)) {
     $(`[data-fact="${name}"]`).textContent = value;
@@ -112,6 +127,18 @@ function showArmed(armed) {
   }));
 }
 
+function showRaw(proxy) {
+  $("#accepting").textContent = proxy.enabled ? "accepted" : "refused";
+  $("#refuse-new").disabled = !proxy.enabled;
+  $("#accept-new").disabled = proxy.enabled;
+  $("#toxics").replaceChildren(...proxy.toxics.map((toxic) => {
+    const item = document.createElement("li");
+    const settings = Object.entries(toxic.attributes).map(([key, value]) => `${key}=${JSON.stringify(value)}`);
+    item.textContent = `${toxic.name}: ${toxic.type} ${toxic.stream} ${settings.join(" ")}`;
+    return item;
+  }));
+}
+
 // ---------------------------------------------------------------- faults by hand
 
 function strike(fault) {
@@ -124,18 +151,21 @@ for (const button of document.querySelectorAll("#controls [data-strike]")) {
 }
 
 $("#refuse").addEventListener("click", () => {
-  const fault = {
-    fault: "refuse",
-    status: $("#refuse-status").valueAsNumber,
-    times: $("#refuse-times").valueAsNumber,
-  };
+  const fault = { fault: "refuse", status: $("#refuse-status").valueAsNumber };
+  // What is left empty is left out: null would be for ever.
+  if ($("#refuse-times").value !== "") fault.times = $("#refuse-times").valueAsNumber;
   if ($("#refuse-retry").value !== "") fault.retry_after = $("#refuse-retry").valueAsNumber;
   attempt(() => ask("POST", path("/armed"), fault));
 });
 
+$("#refuse-new").addEventListener("click", () =>
+  attempt(() => ask("PUT", path("/accepting"), "false")));
+$("#accept-new").addEventListener("click", () =>
+  attempt(() => ask("PUT", path("/accepting"), "true")));
+
 $("#disarm").addEventListener("click", () => attempt(() => ask("DELETE", path("/armed"))));
 $("#recording").addEventListener("click", () =>
-  attempt(() => download(path("/recording"), `${selected}.recording.json`)));
+  attempt(() => download(path("/recording"), `${nameOf()}.recording.json`)));
 
 async function fillKinds() {
   const { $defs } = await (await ask("GET", "/moored/schema")).json();
@@ -143,10 +173,8 @@ async function fillKinds() {
   $("#kind").replaceChildren(...kinds.map((kind) => new Option(kind)));
   const show = () => {
     const schema = $defs[$("#kind").value];
-    const fault = { fault: $("#kind").value };
-    for (const name of schema.required) fault[name] ??= schema.properties[name].minimum ?? 1;
     $("#kind-text").textContent = schema.description;
-    $("#fault").value = JSON.stringify(fault, null, 2);
+    $("#fault").value = JSON.stringify(template($("#kind").value), null, 2);
     $("#fault").title = Object.keys(schema.properties).join(", ");
   };
   $("#kind").addEventListener("change", show);
@@ -155,9 +183,11 @@ async function fillKinds() {
 
 async function sendFault(tail) {
   const output = $("#fault-message");
+  say(output, "", true);
   try {
     const answer = await (await ask("POST", path(tail), $("#fault").value)).json();
-    const words = tail === "/strike" ? `struck ${answer.struck} connections` : "armed";
+    const some = answer.struck === 1 ? "1 connection" : `${answer.struck} connections`;
+    const words = tail === "/strike" ? `struck ${some}` : "armed";
     say(output, words, true);
   } catch (error) {
     say(output, error.message, false);
@@ -192,7 +222,7 @@ $("#revert").addEventListener("click", () => attempt(async () => {
 }));
 
 $("#save").addEventListener("click", () =>
-  attempt(() => download(path("/schedule"), `${selected}.schedule.json`)));
+  attempt(() => download(path("/schedule"), `${nameOf()}.schedule.json`)));
 
 $("#file").addEventListener("change", async (event) => {
   const [file] = event.target.files;
@@ -215,7 +245,7 @@ $("#create").addEventListener("submit", (event) => {
 });
 
 $("#close").addEventListener("click", () => {
-  if (confirm(`Close ${selected}, with its connections?`)) {
+  if (confirm(`Close ${nameOf()}, with its connections?`)) {
     attempt(() => ask("DELETE", path()));
   }
 });

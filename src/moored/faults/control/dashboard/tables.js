@@ -57,11 +57,14 @@ function fill(row, each, faults, now) {
   row.dataset.state = each.state;
   row.toggleAttribute("data-struck", faults.has(each.number));
   const state = each.ended === null && each.state !== "closing" ? each.state : each.outcome;
+  const raw = each.transport === "tcp";
+  const perSecond = (key) => (over ? 0 : each[key]);
   const texts = [
     String(each.number), each.path || "–", each.transport || "–", state,
-    seconds((each.ended ?? now) - each.accepted), String(each.messages),
-    rate(over ? 0 : each.messages_per_second), bytes(each.bytes),
-    bytes(over ? 0 : each.bytes_per_second),
+    seconds((each.ended ?? now) - each.accepted),
+    raw ? bytes(each.bytes_to_server) : String(each.messages),
+    raw ? bytes(perSecond("bytes_to_server_per_second")) : rate(perSecond("messages_per_second")),
+    bytes(each.bytes), bytes(perSecond("bytes_per_second")),
   ];
   texts.forEach((text, index) => set(row.cells[index], text));
   row.cells[1].title = each.path;

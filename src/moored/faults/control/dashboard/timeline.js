@@ -1,4 +1,7 @@
-// The timeline: a row for each connection, each of its messages, and its faults.
+// The timeline: a row for each connection, each of its messages, and its faults.  Where there are no
+// messages, on raw TCP, the bytes of each look.
+
+import { bytes } from "./tables.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const ROW = 24;
@@ -40,7 +43,9 @@ export function drawTimeline(svg, seen, { now, seconds }) {
   shown.forEach((connection, index) => {
     const y = TOP + index * ROW;
     const faults = injected.filter((each) => each.connection === connection.number);
-    const passed = messages.found.get(connection.number)?.values() ?? [];
+    const passed = connection.transport === "tcp"
+      ? looks(connection, begin, x)
+      : messages.found.get(connection.number)?.values() ?? [];
     parts.push(row(connection, faults, passed, { x, y, now, begin }));
   });
   svg.replaceChildren(...parts);
@@ -86,6 +91,21 @@ function axis(x, begin, seconds, height) {
   return parts;
 }
 
+/** The bytes of a raw connection, as each look has found them. */
+function looks({ samples }, begin, x) {
+  const found = [];
+  let before = [0, 0, 0, 0, 0];
+  for (const sample of samples) {
+    const [time] = sample;
+    for (const [index, direction] of [[2, "to_client"], [4, "to_server"]]) {
+      const size = sample[index] - before[index];
+      if (time > begin && size > 0) found.push({ at: x(time), direction, time, size });
+    }
+    before = sample;
+  }
+  return found;
+}
+
 function row(connection, faults, passed, { x, y, now, begin }) {
   const group = make("g", { "data-connection": connection.number });
   const end = connection.ended ?? now;
@@ -108,19 +128,23 @@ function row(connection, faults, passed, { x, y, now, begin }) {
 
 function barWords(connection) {
   const outcome = connection.outcome || connection.state;
-  return `${connection.path} ${connection.transport}: ${outcome}, ${connection.messages} messages`;
+  const what = connection.transport === "tcp"
+    ? `${bytes(connection.bytes_to_server)} to the server, ${bytes(connection.bytes)} to the client`
+    : `${connection.messages} messages`;
+  return `${connection.path} ${connection.transport}: ${outcome}, ${what}`;
 }
 
 /** A line for a message, up for the client and down for the server; the higher, the more. */
-function tick({ at, direction, time, count }, y) {
-  const height = Math.min(8, 3 + 1.6 * Math.log2(count));
+function tick({ at, direction, time, count, size }, y) {
+  const height = Math.min(8, count ? 5 + Math.log2(count) : 4 + Math.log10(size));
   const up = direction === "to_client";
   const kind = up ? "down" : "up";
   const element = make("rect", {
-    class: kind, "data-count": count, x: at - 0.5, y: up ? y - height : y, width: 1, height,
+    class: kind, "data-count": count ?? size, x: at - 0.5, y: up ? y - height : y, width: 1, height,
   });
   const where = up ? "to the client" : "to the server";
-  return titled(element, `${time.toFixed(3)} s: ${count} message${count === 1 ? "" : "s"} ${where}`);
+  const what = count ? `${count} message${count === 1 ? "" : "s"}` : bytes(size);
+  return titled(element, `${time.toFixed(3)} s: ${what} ${where}`);
 }
 
 function marker(injected, x, y) {

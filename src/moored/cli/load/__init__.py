@@ -1,0 +1,1 @@
+"""``moored load``: a burst of requests through a pool and a limiter, measured."""
