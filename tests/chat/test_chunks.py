@@ -66,6 +66,10 @@ MERGES = {
         [call(0, "", "f", X), call(0, "", "g", Y)],
         [("", "f", X), ("", "g", Y)],
     ),
+    "every index 0, no arguments": (
+        [call(0, "", "f", ""), call(0, "", "g", Y)],
+        [("", "f", ""), ("", "g", Y)],
+    ),
     "every index 0, one tool twice": (
         [call(0, "", "f", X), call(0, "", "f", Y)],
         [("", "f", X), ("", "f", Y)],
@@ -378,8 +382,9 @@ def test_other_content_is_content(delta, name):
     assert not answer.choice(0).only_text
 
 
-def test_reasoning_in_the_providers_own_form_is_content_and_leaves_plain_text():
-    _, answer, progress = read(of(reasoning_details=[{"data": "x"}]), of(content="a"))
+@pytest.mark.parametrize("field", ["reasoning_details", "thinking_blocks", "thinking"])
+def test_reasoning_in_the_providers_own_form_is_content_and_leaves_plain_text(field):
+    _, answer, progress = read(of(**{field: [{"data": "x"}]}), of(content="a"))
     assert answer.begun
     assert answer.choice(0).only_text
     assert progress == 2

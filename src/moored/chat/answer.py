@@ -17,7 +17,7 @@ __all__ = ["Answer", "Choice", "ToolCall"]
 
 End = Literal["either", "done", "finish_reason", "both"]
 
-REASONING_FIELDS = frozenset({"reasoning_details", "thinking_blocks"})
+REASONING_FIELDS = frozenset({"reasoning_details", "thinking", "thinking_blocks"})
 """Fields of a delta that hold reasoning in a form that only the provider reads (OpenRouter,
 LiteLLM)."""
 

@@ -219,12 +219,7 @@ class ChunkReader:
         content = delta.get("content")
         if content:
             if isinstance(content, str):
-                self.progress += 1
-                if content.isascii() and not self._pieces.held:  # most are, and it saves a call
-                    choice.add_text(content)
-                    events.append(Text(content, number))
-                else:
-                    self._pieces.add("text", content, events, number)
+                self._add("text", content, number, events)
             elif isinstance(content, list):
                 self._take_parts(choice, content, number, events)
             if len(delta) == 1:
