@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import attrs
 import trio
@@ -25,27 +25,18 @@ from .endpoints import Endpoints, Tried, Turn
 from .errors import (
     ReplyError,
     RequestRejected,
-    StreamTruncated,
     TotalTimeout,
 )
 from .events import ChatEvent, Continued, Restarted, Resumed
 from .opening import Network
+from .recovery import Standing, Way, way_after, why_not_by
 from .replays import Replays
 from .request import Request
 from .responses import ResponseReader
 from .settings import Settings
-from .verdicts import (
-    asks_too_long,
-    backoff,
-    is_rate_limit,
-    is_the_requests_fault,
-    may_retry,
-)
+from .verdicts import backoff, is_rate_limit
 
 __all__ = ["Exchange", "Resources"]
-
-Way: TypeAlias = Literal["again", "restart", "continue", "resume"]
-"""How another attempt goes on: ``"again"`` where nothing had come that it could collide with."""
 
 
 @attrs.frozen
@@ -215,7 +206,7 @@ class Exchange:
             try:
                 if error is not None:
                     assert before is not None
-                    error.not_recovered = _why_not_by(self._turn, way, before)
+                    error.not_recovered = why_not_by(self._turn.endpoint, way, before.endpoint)
                     if error.not_recovered:
                         self._finish(error)
                         return
@@ -329,48 +320,19 @@ class Exchange:
 
     def _way_after(self, error: ReplyError) -> Way | None:
         """How to go on after ``error``; ``None`` where there is no way."""
-        reconnect, wanted = self.settings.reconnect, self.settings.on_interrupt
-        elsewhere = not is_the_requests_fault(error) and self._resources.endpoints.has_other(
-            self._requests, self._tried
+        assert self._turn is not None
+        return way_after(
+            error,
+            Standing(
+                self.settings,
+                self.request,
+                self._turn.endpoint,
+                self.answer,
+                failures=len(self.failures),
+                cursor=self._cursor,
+                has_other=self._resources.endpoints.has_other(self._requests, self._tried),
+            ),
         )
-        if not self.answer.begun and elsewhere:
-            return "again"  # what is wrong with this endpoint need not be with the other
-        used_up = reconnect.attempts is not None and len(self.failures) >= reconnect.attempts
-        if used_up or not may_retry(error):
-            return None
-        if asks_too_long(error, reconnect):
-            error.not_recovered = "it asks for more time than Reconnect.retry_after_maximum"
-            return None
-        if not self.answer.begun:
-            if wanted == "resume" and not self._why_not(wanted):
-                return wanted  # what was ordered is not ordered twice
-            broken = isinstance(error, StreamTruncated)
-            return "again" if self.settings.reconnect_before_content or not broken else None
-        if wanted == "raise":
-            return None
-        error.not_recovered = self._why_not(wanted)
-        return None if error.not_recovered else wanted
-
-    def _why_not(self, wanted: str) -> str:
-        """Why the answer cannot be recovered as wanted; ``""`` where it can."""
-        assert self.endpoint is not None
-        capabilities, answer = self.endpoint.capabilities, self.answer
-        if wanted == "continue":
-            if capabilities.prefill is None or self.endpoint.api == "responses":
-                return "the endpoint is not marked as capable of prefill"
-            if answer.choices and not answer.choice(0).only_text:
-                return "the answer has more than text"
-            if answer.finish_reason is not None:
-                return "the answer has its finish reason, and only its end is missing"
-            if not answer.text:
-                return "no text has come that could be continued"
-            return self.request.why_not_continued
-        if wanted == "resume":
-            if not capabilities.resume:
-                return "the endpoint is not marked as capable of resuming"
-            if self._cursor is None:
-                return "the server gave no cursor"
-        return ""
 
     def _prepare(self, way: Way, error: ReplyError) -> None:
         """Make room for the next attempt, and for telling the consumer once it goes on."""
@@ -390,13 +352,3 @@ class Exchange:
                 self._discarded = self.answer
             self.answer = Answer(price=self._cost)
             self._cursor = None
-
-
-def _why_not_by(turn: Turn, way: Way, before: Turn) -> str:
-    """Why another endpoint than the one before cannot go on; ``""`` where this one can."""
-    endpoint = turn.endpoint
-    if endpoint is before.endpoint or way in ("again", "restart"):
-        return ""
-    if way == "continue" and endpoint.capabilities.prefill and endpoint.api == "chat":
-        return ""
-    return "the endpoint that began it cannot be asked now"
