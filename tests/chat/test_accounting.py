@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 
 import pytest
 import trio
 
+import moored
 from moored import chat
 from moored.limits import CostTooLarge, Limiter, Rate
 
+from ..stream.support import HttpPeer
 from .support import ASK, CUT, DONE, END, HANG, ROLE, STOP, USAGE, Headers, Status, Wait, chunk, say
 
 CLEAN = [ROLE, say("Hel"), say("lo"), STOP, USAGE, DONE, END]  # 5 input and 2 output tokens
@@ -55,6 +58,51 @@ async def test_what_was_not_reported_is_estimated_and_says_so(clock, provider, s
     assert reply.cost.output_usd == Decimal("0.00005")
     assert "estimated" in str(reply.cost)
     assert client.counter_name == "each character"
+
+
+EARLY = json.dumps({"choices": [], "usage": {"prompt_tokens": 20, "completion_tokens": 0}})
+
+
+@pytest.mark.parametrize("end", [CUT, HANG])
+async def test_usage_that_came_before_the_cut_is_not_all_of_it(clock, provider, end):
+    provider.plays([EARLY, say("Hello"), end])
+    async with (
+        provider.client(prices=PRICES, counter=Characters()) as client,
+        client.stream(**ASK) as reply,
+    ):
+        async for _ in reply.text():
+            break
+    assert reply.usage == chat.Usage(20, 0)  # what the provider said
+    assert reply.tokens == chat.Usage(20, 5, estimated=True)
+    assert reply.cost.estimated
+
+
+async def test_a_request_that_was_sent_and_hung_up_on_may_have_cost(clock, provider):
+    async def hangs_up(stream):
+        await HttpPeer(stream).request()
+
+    provider.network.serve(hangs_up)
+    budget = chat.Budget(1)
+    async with provider.client(prices=PRICES, budget=budget) as client:
+        with pytest.raises(chat.ConnectionFailed):
+            await client.complete(**ASK)
+    assert budget.spent_usd > 0
+
+
+@pytest.mark.parametrize("transport", ["sse", "websocket"])
+async def test_what_was_cancelled_before_it_was_sent_cost_nothing(clock, transport):
+    async def dial(host, port):
+        await trio.sleep_forever()
+
+    budget, limiter = chat.Budget(1), Limiter(requests=Rate(10), tokens=Rate(5000))
+    options = {"prices": PRICES, "budget": budget, "limits": limiter, "transport": transport}
+    async with (
+        chat.Client("http://ai.test/v1", dial=dial, **options) as client,
+        client.stream(**ASK) as reply,
+    ):
+        await trio.sleep(1)
+    assert reply.cost.usd == budget.spent_usd == 0
+    assert limiter.statistics().available == {"requests": 10, "tokens": 5000}
 
 
 async def test_a_model_without_a_price_has_no_cost(clock, provider):
@@ -103,6 +151,38 @@ async def test_prices_of_the_endpoint_win(clock, provider):
     client = chat.Client(endpoints=[endpoint], prices=PRICES, dial=provider.network.dial)
     async with client:
         assert (await client.complete(**ASK)).cost.usd == 2
+
+
+class Broken:
+    """A counter and a limiter with bugs."""
+
+    name = "broken"
+
+    def count(self, text, model):
+        raise ZeroDivisionError
+
+    def reserve(self, requests=1, **amounts):
+        raise ZeroDivisionError
+
+    observe = pause = reserve
+
+
+@pytest.mark.parametrize(
+    ("options", "hook"),
+    [
+        ({"counter": Broken(), "limits": Limiter(tokens=Rate.per_minute(5000))}, "counter"),
+        ({"limits": Broken()}, "limits"),
+    ],
+)
+async def test_a_bug_in_a_counter_or_limiter_of_the_users_is_said_to_be_that(
+    clock, provider, options, hook
+):
+    provider.plays(CLEAN)
+    async with provider.client(**options) as client:
+        with pytest.raises(moored.HookFailed) as caught:
+            await client.complete(**ASK)
+    assert caught.value.hook == hook
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
 async def test_the_counter_learns_from_what_is_reported(clock, provider):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import trio
 
+from moored import chat
+from moored.limits import Limiter, Rate
 from moored.pool import Pool, PoolClosed, PoolFull
 
 from .support import ASK, DONE, HANG, STOP, Status, Wait, say
@@ -47,6 +49,12 @@ async def test_a_slot_is_kept_from_one_attempt_to_the_next(clock, provider):
         await reply.__anext__()
         assert pool.statistics().active == 1
         assert reply.attempts == 2
+
+
+def test_a_pool_with_a_limiter_is_refused():
+    pool = Pool(1, limiter=Limiter(requests=Rate.per_minute(5)))
+    with pytest.raises(ValueError, match="give it to the client as limits"):
+        chat.Client("http://ai.test/v1", pool=pool)
 
 
 async def test_a_full_pool_and_a_closed_one_say_so(clock, provider):

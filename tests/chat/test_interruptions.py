@@ -233,9 +233,28 @@ async def test_what_is_sent_again_is_not_taken_twice(clock, provider):
 async def test_a_server_that_begins_anew_without_ids_is_not_spliced(clock, provider):
     provider.plays([*numbered(*HELLO), CUT], CLEAN)
     reply, _, error = await outcome(provider, on_interrupt="resume", capabilities=RESUMES)
-    assert isinstance(error, chat.StreamTruncated)
+    assert isinstance(error, chat.NotResumed)
+    assert len(provider.requests) == 2
     assert "did not resume" in str(error)
     assert reply.answer.text == "Hello"
+
+
+async def test_a_server_that_begins_another_answer_is_not_spliced(clock, provider):
+    other = [
+        Event(
+            say(
+                "There was",
+            ).replace("c-1", "c-2"),
+            id="x1",
+        ),
+        DONE,
+    ]
+    provider.plays([*numbered(*HELLO), CUT], other)
+    reply, events, error = await outcome(provider, on_interrupt="resume", capabilities=RESUMES)
+    assert isinstance(error, chat.NotResumed)
+    assert "began another answer" in str(error)
+    assert reply.answer.text == "Hello"
+    assert not any(isinstance(each, chat.Resumed) for each in events)
 
 
 async def test_only_the_end_is_missing(clock, provider):
@@ -296,6 +315,30 @@ async def test_a_response_is_resumed_after_its_last_sequence_number(clock, provi
         "GET /v1/responses/resp_1?stream=true&starting_after=2",
     ]
     assert [each.cursor for each in events if isinstance(each, chat.Resumed)] == [2]
+
+
+@pytest.mark.parametrize(
+    ("rest", "words"),
+    [
+        ([piece(5, "z")], "events 3 to 4 are missing"),
+        (
+            [response("response.created", 3, response={"id": "resp_2"}), piece(4, "z")],
+            "began another response",
+        ),
+        ([Event(json.dumps({"type": "response.output_text.delta", "delta": "z"}))], "no sequence"),
+    ],
+)
+async def test_a_response_that_does_not_go_on_is_not_spliced(clock, provider, rest, words):
+    provider.plays(
+        [response("response.created", 0, **BEGUN), piece(1, "a"), piece(2, "b"), CUT], rest
+    )
+    reply, events, error = await outcome(
+        provider, on_interrupt="resume", capabilities=RESUMES, api="responses"
+    )
+    assert isinstance(error, chat.NotResumed)
+    assert words in str(error)
+    assert reply.answer.text == "ab"
+    assert not any(isinstance(each, chat.Resumed) for each in events)
 
 
 async def test_a_response_with_tools_reasoning_and_a_bound(clock, provider):

@@ -70,8 +70,19 @@ def test_it_is_read(text, fault):
         ("cut:after_messages=1,how=x", "how must be 'fin' or 'rst', not 'x'"),
         ("cut:after_messages=1,fault=stall", "field must be FIELD=VALUE"),
         ("cut:after_messages=1,when=now", "field must be one of those of 'cut'"),
-        ("refuse:connection=5-2", 'connection must be {"from": a, "to": b}'),
-        ("refuse:connection=x", "connection must be a number, several, a range, or None"),
+        (
+            "refuse:connection=5-2",
+            "connection must be a range whose end is not before its beginning, as in 2-5, not '5-",
+        ),
+        (
+            "refuse:connection=x",
+            "connection must be numbers from 1: one (3), several (1+3) or a range (2-5, or 2- "
+            "without end), not 'x'",
+        ),
+        ("refuse:connection=0-3", "connection must be numbers from 1: one (3), several (1+3)"),
+        ("refuse:connection=1+x", "connection must be numbers from 1: one (3), several (1+3)"),
+        ("refuse:attempt=0", "attempt must be numbers from 1: one (3), several (1+3)"),
+        ("refuse:attempt=1.5", "attempt must be numbers from 1"),
         ("refuse:retry_after=inf", "retry_after must be a finite number of at least 0, not inf"),
         ("refuse:status=700", "status must be an integer from 200 to 599, not 700"),
         ('{"fault": "cut"', "fault must be JSON"),

@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import signal
+import socket
 import subprocess
 import sys
 
@@ -107,6 +108,18 @@ async def test_what_is_wrong_in_the_file_is_told(moored, tmp_path):
     result = await moored("proxy", "--config", str(file))
     assert (result.status, len(result.errors)) == (2, 1)
     assert "missing.json: No such file or directory" in result.err
+
+
+async def test_nothing_is_announced_unless_all_can_listen(moored, tmp_path):
+    file = tmp_path / "proxies.json"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        proxies = [{"name": "a", "upstream": "http://x"}]
+        proxies.append({"name": "b", "upstream": "http://x", "port": port})
+        file.write_text(json.dumps(proxies))
+        result = await moored("proxy", "--config", str(file))
+    assert (result.status, result.out) == (1, "")
+    assert result.err == f"moored: cannot listen on 127.0.0.1:{port}: Address already in use\n"
 
 
 class Terminal:

@@ -11,7 +11,7 @@ import pytest
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_it_serves_the_api_until_it_is_told_to_stop(started, tmp_path, dashes, number):
     file = tmp_path / "proxies.json"
-    file.write_text('[{"name": "p", "listen": "127.0.0.1:0", "upstream": "127.0.0.1:1"}]')
+    file.write_text('\ufeff[{"name": "p", "listen": "127.0.0.1:0", "upstream": "127.0.0.1:1"}]')
     options = [f"{dashes}port", "0", f"{dashes}config", str(file), f"{dashes}proxy-metrics"]
     async with started("toxiproxy", *options, f"{dashes}seed", "7") as running:
         url = await running.line()

@@ -205,7 +205,7 @@ class Script:
             if answer.head:
                 lines = [
                     f"HTTP/1.1 {answer.status} X",
-                    f"Content-Type: {answer.content_type}",
+                    *([f"Content-Type: {answer.content_type}"] if answer.content_type else []),
                     "Transfer-Encoding: chunked",
                     *(f"{name}: {value}" for name, value in answer.headers.items()),
                 ]

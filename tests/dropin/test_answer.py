@@ -37,6 +37,21 @@ def typed(kind, **fields) -> str:
         typed("message_start", message={"usage": {"input_tokens": 3}}),
         typed("response.created", response={"error": None, "usage": None}),
         typed("response.in_progress"),
+        typed("response.output_item.added", item={"type": "reasoning"}),
+        typed("response.output_item.added", item={"type": "message"}),
+        typed("response.output_item.done", item={"type": ["?"]}),
+        typed("response.content_part.added", part={"type": "output_text", "text": ""}),
+        typed("response.reasoning_summary_part.added"),
+        typed("response.web_search_call.searching"),
+        typed("response.output_text.delta", delta=""),
+        typed("response.of_a_later_time.begun"),
+        typed("content_block_start", content_block={"type": "thinking", "thinking": ""}),
+        typed("content_block_start", content_block={"type": "text", "text": ""}),
+        typed("content_block_stop"),
+        typed("content_block_delta", delta={"type": "signature_delta", "signature": "x"}),
+        typed("content_block_delta", delta={"type": "input_json_delta", "partial_json": ""}),
+        event({"id": "run_1", "object": "thread.run"}, "thread.run.in_progress"),
+        typed("message_start") + typed("of_a_later_time") + "data: not JSON\n\n",
         "data: {",
         "id: 7\n\n",
     ],
@@ -57,10 +72,17 @@ def test_without_content(piece):
         DONE,
         event({"choices": [{"index": 0, "text": "a"}]}),
         event({"error": {"message": "no"}}),
-        typed("content_block_start"),
         typed("content_block_delta", delta={"type": "input_json_delta", "partial_json": "{"}),
         typed("response.reasoning_summary_text.delta", delta="a"),
-        typed("response.output_item.added"),
+        typed("response.output_text.delta", delta="a"),
+        typed("response.function_call_arguments.delta", delta="{"),
+        typed("response.image_generation_call.partial_image", partial_image_b64="AA"),
+        typed("content_block_delta", delta={"type": "thinking_delta", "thinking": "a"}),
+        event({"delta": {"content": [{"type": "text"}]}}, "thread.message.delta"),
+        typed("speech.audio.delta", audio="AA"),
+        typed("one.of.an.unknown.api"),
+        event({"type": {"no": "name"}}),
+        event({"choices": [{"index": [], "delta": {"content": "a"}}]}),
         "data: not JSON\n\n",
         "data: 7\n\n",
         "data: " + "[" * 100_000 + "\n\n",
@@ -68,6 +90,68 @@ def test_without_content(piece):
 )
 def test_with_content(piece):
     assert watch(piece).has_content
+
+
+TEXT_DELTA = typed("response.output_text.delta", delta="a")
+TEXT_BLOCK_DELTA = typed("content_block_delta", delta={"type": "text_delta", "text": "a"})
+
+
+def added(kind) -> str:
+    return typed("response.output_item.added", item={"type": kind})
+
+
+def block(kind) -> str:
+    return typed("content_block_start", content_block={"type": kind})
+
+
+def delta_of(kind, **fields) -> str:
+    return typed("content_block_delta", delta={"type": kind, **fields})
+
+
+@pytest.mark.parametrize(
+    ("pieces", "expected"),
+    [
+        ((TEXT_DELTA,), False),
+        ((TEXT_DELTA, added("reasoning")), True),
+        ((TEXT_DELTA, added("web_search_call")), True),
+        (
+            (TEXT_DELTA, added("mcp_call"), typed("response.mcp_call_arguments.delta", delta="{")),
+            True,
+        ),
+        ((TEXT_DELTA, added("of_a_later_time")), True),
+        ((TEXT_DELTA, added("message")), False),
+        ((TEXT_DELTA, added("function_call")), False),
+        ((added("reasoning"), typed("response.output_item.done"), added("message")), True),
+        ((added("reasoning"), typed("response.reasoning_summary_text.delta", delta="a")), True),
+        ((added("reasoning"), typed("response.reasoning_text.delta", delta="a")), False),
+        ((added("reasoning"), typed("response.output_text.delta", delta="")), True),
+        ((added("reasoning"), added("message"), TEXT_DELTA), False),
+        ((typed("response.reasoning_summary_text.delta", delta="a"),), True),
+        ((TEXT_BLOCK_DELTA,), False),
+        ((TEXT_BLOCK_DELTA, block("text")), False),
+        ((TEXT_BLOCK_DELTA, block("thinking")), True),
+        ((block("thinking"), delta_of("thinking_delta", thinking="")), True),
+        ((block("thinking"), delta_of("thinking_delta", thinking="a")), False),
+        ((block("thinking"), delta_of("signature_delta", signature="a")), True),
+        ((block("tool_use"), delta_of("input_json_delta", partial_json="{")), True),
+        ((block("server_tool_use"), typed("content_block_stop")), True),
+        ((block("web_search_tool_result"), block("text")), True),
+        ((block("web_search_tool_result"), block("text"), TEXT_BLOCK_DELTA), False),
+        ((block("tool_use"), typed("message_delta", delta={"stop_reason": "tool_use"})), False),
+    ],
+)
+def test_where_silence_is_expected(pieces, expected):
+    assert watch(*pieces).silence_expected is expected
+
+
+def test_what_is_progress():
+    made = watch(typed("response.created"))
+    assert not made.feed(added("message").encode())  # before any content
+    assert made.feed(TEXT_DELTA.encode())
+    assert made.feed(added("reasoning").encode())
+    assert made.feed(typed("response.web_search_call.searching").encode())
+    for piece in (COMMENT, typed("keepalive"), typed("response.output_text.delta", delta="")):
+        assert not made.feed(piece.encode())
 
 
 @pytest.mark.parametrize(
@@ -98,6 +182,7 @@ def test_terminators(piece):
         typed("message_delta", delta={"stop_reason": "end_turn"}),
         typed("response.output_text.done", text="x"),
         typed("content_block_stop"),
+        "event: message_stop\ndata: no JSON\n\n",
         chunk("[DONE]"),
         chunk('{"error": 1}'),
         event({"choices": [], "error": None}),

@@ -8,7 +8,13 @@ import re
 import pytest
 
 from moored.dropin import Retry, TransportPolicy
-from moored.dropin.retries import delay, is_sdk_retry, retry_after, should_retry
+from moored.dropin.retries import (
+    asks_too_much,
+    delay,
+    is_sdk_retry,
+    retry_after,
+    should_retry,
+)
 
 RETRIED = {408, 409, 425, 429, *range(500, 600)}
 
@@ -54,7 +60,14 @@ def test_full_jitter_on_top_of_what_was_asked():
         assert upper * 0.95 < max(drawn) <= upper
         asked = [delay(Retry(), retries, 3, rng) for _ in range(100)]
         assert 3 <= min(asked) <= max(asked) <= 3 + upper
-    assert 60 <= delay(Retry(), 0, 1e9, rng) <= 60.5
+    assert 1e9 <= delay(Retry(), 0, 1e9, rng) <= 1e9 + 0.5
+
+
+@pytest.mark.parametrize(
+    ("asked", "too_much"), [(None, False), (0, False), (60, False), (60.1, True), (1e9, True)]
+)
+def test_a_longer_delay_than_is_waited_for(asked, too_much):
+    assert asks_too_much(Retry(), asked) is too_much
 
 
 @pytest.mark.parametrize(

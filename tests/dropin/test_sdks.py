@@ -16,6 +16,7 @@ import trio
 import moored.dropin.httpx2
 from moored import faults
 from moored.dropin import (
+    AnswerFailed,
     AnswerInterrupted,
     AnswerTruncated,
     FirstTokenTimeout,
@@ -28,6 +29,7 @@ from .support import (
     ANSWER,
     COMMENT,
     CUT,
+    DONE,
     HANG,
     LIBRARIES,
     ROLE,
@@ -144,6 +146,28 @@ async def test_an_error_in_band_is_the_sdks(make_openai, error, autojump_clock):
     assert info.value.__cause__ is None
 
 
+@pytest.mark.parametrize("together", [True, False])
+async def test_an_error_inside_a_choice_is_no_success(make_openai, together, autojump_clock):
+    choice = {
+        "index": 0,
+        "delta": {"content": ""},
+        "finish_reason": "error",
+        "error": {"code": 502},
+    }
+    pieces = (*ANSWER[:2], event({"choices": [choice]}), DONE)
+    got = []
+    with pytest.raises(openai.APIConnectionError) as info:
+        await stream(make_openai(Script(says(*(["".join(pieces)] if together else pieces)))), got)
+    assert isinstance(info.value.__cause__, AnswerFailed)
+    assert info.value.__cause__.body == {"code": 502}
+    assert got == ["", "Hel", ""]
+
+
+async def test_a_byte_order_mark_costs_no_event(make_openai, autojump_clock):
+    server = Script(says("\ufeff", *ANSWER[1:]))
+    assert await stream(make_openai(server)) == TEXT
+
+
 @pytest.mark.parametrize("tail", [(), (CUT,), (HANG,), (COMMENT, CUT), (1, COMMENT) * 100])
 async def test_after_done(make_openai, tail, autojump_clock):
     assert await stream(make_openai(Script(says(*ANSWER, *tail)))) == TEXT
@@ -224,6 +248,35 @@ async def test_responses(make_openai, autojump_clock):
     assert got == [e["type"] for e in (*events, last, *events)]
 
 
+THINKING = [
+    {"type": "response.created", "response": {"id": "r", "error": None}},
+    {"type": "response.in_progress", "response": {"id": "r"}},
+    {"type": "response.output_item.added", "item": {"type": "reasoning", "id": "rs"}},
+    90,
+    {"type": "response.output_item.done", "item": {"type": "reasoning", "id": "rs"}},
+    {"type": "response.output_item.added", "item": {"type": "message", "id": "i"}},
+    {"type": "response.output_text.delta", "delta": "Let me look."},
+    {"type": "response.output_item.added", "item": {"type": "web_search_call", "id": "w"}},
+    {"type": "response.web_search_call.searching", "item_id": "w"},
+    90,
+    {"type": "response.output_item.done", "item": {"type": "web_search_call", "id": "w"}},
+    {"type": "response.output_item.added", "item": {"type": "reasoning", "id": "rs2"}},
+    {"type": "response.reasoning_summary_text.delta", "delta": "Hm."},
+    90,
+    {"type": "response.output_text.delta", "delta": "Hello"},
+    {"type": "response.completed", "response": {"id": "r", "error": None}},
+]
+
+
+async def test_responses_may_think_in_silence(make_openai, autojump_clock):
+    steps = [step if step == 90 else event(step, step["type"]) for step in THINKING]
+    client, got = make_openai(Script(says(*steps))), []
+    async for each in await client.responses.create(model="m", input="hi", stream=True):
+        got.append(each.type)
+    assert got == [step["type"] for step in THINKING if step != 90]
+    assert trio.current_time() == 270
+
+
 ANTHROPIC = [
     {
         "type": "message_start",
@@ -276,6 +329,58 @@ async def test_anthropic(make_client, autojump_clock):
     assert info.value.text == "Hello"
     assert text == ["Hello"] * 2
     assert len(server.requests) == 3
+
+
+def anthropic_block(index, block, *deltas):
+    head = {"type": "content_block_start", "index": index, "content_block": block}
+    yield event(head, head["type"])
+    for delta in deltas:
+        if isinstance(delta, tuple):
+            yield from delta
+        else:
+            body = {"type": "content_block_delta", "index": index, "delta": delta}
+            yield event(body, body["type"])
+    yield event({"type": "content_block_stop", "index": index}, "content_block_stop")
+
+
+@pytest.mark.parametrize("library", [LIBRARIES["httpx2"]], ids=["httpx2"])
+async def test_anthropic_may_think_in_silence(make_client, autojump_clock):
+    pings = (10, event({"type": "ping"}, "ping")) * 9
+    tool = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {}}
+    found = {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": []}
+    steps = [
+        event(ANTHROPIC[0], "message_start"),
+        *anthropic_block(
+            0,
+            {"type": "thinking", "thinking": "", "signature": ""},
+            pings,
+            {"type": "signature_delta", "signature": "x"},
+        ),
+        *anthropic_block(1, {"type": "text", "text": ""}, {"type": "text_delta", "text": "Hel"}),
+        *anthropic_block(
+            2,
+            tool,
+            {"type": "input_json_delta", "partial_json": "{"},
+            pings,
+            {"type": "input_json_delta", "partial_json": "}"},
+        ),
+        *pings,
+        *anthropic_block(3, found),
+        *pings,
+        *anthropic_block(4, {"type": "text", "text": ""}, {"type": "text_delta", "text": "lo"}),
+        *(event(each, each["type"]) for each in ANTHROPIC[5:]),
+    ]
+    client = anthropic.AsyncAnthropic(
+        base_url="http://server.test",
+        api_key="sk-x",
+        max_retries=0,
+        http_client=make_client(Script(says(*steps))),
+    )
+    client._platform = "Linux"
+    messages = [{"role": "user", "content": "hi"}]
+    async with client.messages.stream(model="m", max_tokens=9, messages=messages) as answer:
+        assert "".join([text async for text in answer.text_stream]) == TEXT
+    assert trio.current_time() == 360
 
 
 async def test_on_real_sockets(nothing_left_open):

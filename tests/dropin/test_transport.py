@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import ssl
 import subprocess
 import sys
 
+import attrs
 import pytest
 import trio
 
+from moored import limits
 from moored.dropin import (
     AnswerError,
+    AnswerFailed,
     AnswerInterrupted,
     AnswerTruncated,
     FirstTokenTimeout,
@@ -27,6 +31,7 @@ from .support import (
     CUT,
     DONE,
     HANG,
+    LIBRARIES,
     ROLE,
     STOP,
     USAGE,
@@ -74,11 +79,41 @@ def test_httpx2_is_imported_by_its_own_module_only():
     assert done.stdout == "False\n"
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "kind"),
+    [
+        ("policy", 3, "a TransportPolicy or None"),
+        ("policy", 0, "a TransportPolicy or None"),
+        ("policy", {"first_token_timeout": 1}, "a TransportPolicy or None"),
+        ("policy", TransportPolicy, "a TransportPolicy or None"),
+        ("limiter", 3, "a limiter, with reserve() and observe(), or None"),
+        ("limiter", trio.CapacityLimiter(1), "a limiter, with reserve() and observe(), or None"),
+        ("limiter", limits.Limiter, "a limiter, with reserve() and observe(), or None"),
+        ("estimate", 3, "callable"),
+        ("estimate", None, "callable"),
+        ("rng", 3, "a random.Random or None"),
+        ("rng", random, "a random.Random or None"),
+        ("wall_clock", 3.5, "callable"),
+        ("inner", 3, "an AsyncBaseTransport or None"),
+    ],
+)
+def test_a_wrong_parameter_is_named(library, name, value, kind):
+    with pytest.raises(TypeError) as info:
+        library.transport(**{name: value})
+    assert str(info.value) == f"ResilientTransport.{name} must be {kind}, not {value!r}"
+
+
+def test_a_transport_of_the_other_library_is_refused(library):
+    other = next(each for each in LIBRARIES.values() if each is not library)
+    with pytest.raises(TypeError, match=r"ResilientTransport\.inner must be an AsyncBaseTransport"):
+        library.transport(other.module.MockTransport(lambda request: None))
+
+
 # ---------------------------------------------------------------------------- what passes
 
 
 async def test_the_bytes_are_the_servers(make_client, autojump_clock):
-    pieces = ("\ufeff: hi\r\n", ROLE[:7], ROLE[7:], COMMENT, *ANSWER[1:-1], "data: [DO", "NE]\n\n")
+    pieces = (": hi\r\n", ROLE[:7], ROLE[7:], COMMENT, *ANSWER[1:-1], "data: [DO", "NE]\n\n")
     server = Script(says(*pieces))
     assert await read(make_client(server)) == whole(*pieces)
     assert "accept-encoding: identity" in server.requests[0][0].lower()
@@ -117,6 +152,88 @@ async def test_an_error_in_band_is_an_end(make_client, autojump_clock):
     for last in (event({"error": {"message": "no"}}), event({"type": "error"}, "error")):
         server = Script(says(ROLE, last))
         assert await read(make_client(server)) == whole(ROLE, last)
+
+
+CHOICE_ERROR = {"code": 502, "message": "upstream is down"}
+
+
+def failing(**fields) -> str:
+    choice = {"index": 0, "delta": {"content": "!"}, **fields}
+    return event({"id": "c", "object": "chat.completion.chunk", "choices": [choice]})
+
+
+@pytest.mark.parametrize(
+    ("fields", "body", "words"),
+    [
+        ({"finish_reason": "error", "error": CHOICE_ERROR}, CHOICE_ERROR, ": upstream is down"),
+        ({"error": CHOICE_ERROR}, CHOICE_ERROR, ": upstream is down"),
+        ({"finish_reason": "error", "error": "why"}, "why", ": why"),
+        ({"finish_reason": "error", "error": None}, None, ""),
+        ({"finish_reason": "error"}, None, ""),
+    ],
+)
+@pytest.mark.parametrize("done", ["data: [DONE]\n\n", "data:[DONE]\r\n\r\n", ""])
+@pytest.mark.parametrize("together", [True, False])
+async def test_an_error_inside_a_choice(
+    make_client, library, fields, body, words, done, together, autojump_clock
+):
+    pieces = (ROLE, chunk("a"), failing(**fields), COMMENT, done)
+    pieces = ("".join(pieces),) if together else tuple(piece for piece in pieces if piece)
+    server = Script(says(*pieces, HANG))
+    got = []
+    async with asked(make_client(server)) as response:
+        with pytest.raises(AnswerFailed) as info:
+            await rest(response, got)
+        assert (info.value.body, info.value.text) == (body, "a!")
+        assert str(info.value).endswith(f"s{words}")
+        assert isinstance(info.value, library.module.ReadError)
+        await trio.testing.wait_all_tasks_blocked()
+        assert (server.open, len(server.requests), trio.current_time()) == (0, 1, 0)
+    # All but [DONE], at which an SDK would stop to read.
+    comment = COMMENT if together else ""
+    assert b"".join(got) == whole(ROLE, chunk("a"), failing(**fields), comment)
+
+
+async def test_an_error_inside_a_choice_of_what_is_compressed(make_client, autojump_clock):
+    body = zipped(ROLE + failing(error=CHOICE_ERROR) + DONE)
+    client = make_client(Script(says(body, headers={"Content-Encoding": "gzip"})))
+    with pytest.raises(AnswerFailed, match="upstream is down"):
+        await read(client)
+
+
+async def test_no_error_inside_a_choice(make_client, autojump_clock):
+    pieces = (failing(error=None, finish_reason=None), STOP, DONE)
+    assert await read(make_client(Script(says(*pieces)))) == whole(*pieces)
+
+
+BOM = b"\xef\xbb\xbf"
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 1000])
+async def test_a_byte_order_mark_before_the_first_event_is_left_out(
+    make_client, size, autojump_clock
+):
+    sent = BOM + whole(ROLE, chunk("\ufeff"), STOP) + BOM + whole(DONE)
+    pieces = [sent[i : i + size] for i in range(0, len(sent), size)]
+    assert await read(make_client(Script(says(*pieces)))) == sent.removeprefix(BOM)
+
+
+@pytest.mark.parametrize(
+    ("sent", "left"),
+    [
+        (BOM, b""),
+        (BOM * 2, BOM),
+        (BOM[:2], BOM[:2]),
+        (BOM[:1], BOM[:1]),
+        (b"\xef\xbb ", b"\xef\xbb "),
+        (b"", b""),
+    ],
+)
+async def test_what_is_no_byte_order_mark_is_handed_over(make_client, sent, left, autojump_clock):
+    policy = TransportPolicy(required_end="anything")
+    for cut in (1, 2, len(sent)):
+        pieces = [piece for piece in (sent[:cut], sent[cut:]) if piece]
+        assert await read(make_client(Script(says(*pieces)), policy=policy)) == left
 
 
 async def test_bad_json_passes(make_client, autojump_clock):
@@ -185,6 +302,62 @@ async def test_the_usage_behind_the_finish_reason_is_waited_for(make_client, aut
     assert await read(make_client(Script(says(*answer)))) == whole(*answer)
 
 
+# ---------------------------------------------------------------------------- the type
+
+
+@pytest.mark.parametrize(
+    "content_type", ["", "text/plain", "text/plain; charset=utf-8", "application/octet-stream"]
+)
+async def test_what_was_asked_for_as_a_stream_is_watched(
+    make_client, content_type, caplog, autojump_clock
+):
+    stalls = (*ANSWER[:2], *(10, COMMENT) * 400)
+    answers = (ANSWER[:3], stalls, ANSWER)
+    server = Script(*(says(*each, content_type=content_type) for each in answers))
+    client = make_client(server)
+    with pytest.raises(AnswerTruncated) as info:
+        await read(client)
+    assert info.value.text == "Hello"
+    with pytest.raises(ProgressTimeout):
+        await read(client)
+    assert trio.current_time() == 60
+    assert await read(client) == whole(*ANSWER)
+    words = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(words) == 1
+    assert repr(content_type) in words[0] or (not content_type and "of no type" in words[0])
+
+
+@pytest.mark.parametrize(
+    ("answer", "request_body"),
+    [
+        (says("{}", content_type="application/json; charset=utf-8"), REQUEST),
+        (says("{}", content_type="application/problem+json"), REQUEST),
+        (says("{}\n", content_type="application/x-ndjson"), REQUEST),
+        (says("RIFF", content_type="audio/wav"), REQUEST),
+        (says("data: x", content_type="text/plain", status=400), REQUEST),
+        (says("", content_type="", status=202), REQUEST),
+        (says("data: x", content_type="text/plain"), {"model": "m"}),
+        (says("data: x", content_type="text/plain"), {"model": "m", "stream": False}),
+        (says("data: x", content_type="text/plain"), {"model": "m", "stream": "true"}),
+    ],
+)
+async def test_what_says_that_it_is_something_else_is_not(
+    make_client, answer, request_body, caplog, autojump_clock
+):
+    server = Script(attrs.evolve(answer, steps=tuple(step for step in answer.steps if step)))
+    assert await read(make_client(server), request_body) == whole(*answer.steps)
+    assert len(server.requests) == 1
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
+async def test_by_accept_alone_nothing_but_event_streams_is_watched(make_client, autojump_clock):
+    """As clients of MCP ask, for either kind of answer."""
+    server = Script(says("hello", content_type="text/plain"))
+    headers = {"Accept": "application/json, text/event-stream"}
+    response = await make_client(server).post("/mcp", json={"id": 1}, headers=headers)
+    assert response.text == "hello"
+
+
 # ---------------------------------------------------------------------------- the connection
 
 
@@ -246,6 +419,16 @@ async def test_an_event_over_the_bound_is_an_error(make_client, autojump_clock):
 
 # ---------------------------------------------------------------------------- clocks
 
+CREATED, REASONING, SUMMARY, WRITTEN, KEEP_ALIVE = (
+    event({"type": kind, **fields}, kind)
+    for kind, fields in (
+        ("response.created", {"response": {}}),
+        ("response.output_item.added", {"item": {"type": "reasoning"}}),
+        ("response.reasoning_summary_text.delta", {"delta": "a"}),
+        ("response.output_text.delta", {"delta": "a"}),
+        ("keepalive", {}),
+    )
+)
 QUICK = TransportPolicy(
     first_token_timeout=100,
     liveness_timeout=30,
@@ -265,6 +448,11 @@ QUICK = TransportPolicy(
         ((15, chunk("a"), *(1, COMMENT) * 60, HANG), ProgressTimeout, 35),
         ((15, chunk("a"), *(1, chunk()) * 60, HANG), ProgressTimeout, 35),
         ((chunk("a"), 15, chunk("b"), 15, chunk("c"), HANG), ProgressTimeout, 50),
+        ((CREATED, REASONING, *(15, KEEP_ALIVE) * 60, HANG), FirstTokenTimeout, 100),
+        ((CREATED, REASONING, 25, WRITTEN, *(1, KEEP_ALIVE) * 60, HANG), ProgressTimeout, 45),
+        ((WRITTEN, REASONING, *(15, KEEP_ALIVE) * 60, HANG), ProgressTimeout, 100),
+        ((WRITTEN, 15, REASONING, 29, SUMMARY, *(15, KEEP_ALIVE) * 60, HANG), ProgressTimeout, 144),
+        ((REASONING, 15, SUMMARY, 29, WRITTEN, *(1, KEEP_ALIVE) * 60, HANG), ProgressTimeout, 64),
     ],
 )
 async def test_each_clock_has_its_own_error(
@@ -280,6 +468,26 @@ async def test_each_clock_has_its_own_error(
     assert f"={info.value.seconds:g} s" in str(info.value)
     await trio.testing.wait_all_tasks_blocked()
     assert server.open == 0
+
+
+@pytest.mark.parametrize(
+    ("first_token", "progress", "after"),
+    [(100, 20, 100), (20, 100, 100), (None, 20, None), (20, None, None)],
+)
+async def test_in_silence_the_longer_clock_holds(
+    make_client, first_token, progress, after, autojump_clock
+):
+    policy = TransportPolicy(
+        first_token_timeout=first_token, progress_timeout=progress, retry=Retry(attempts=1)
+    )
+    server = Script(says(WRITTEN, REASONING, HANG))
+    with trio.move_on_after(10_000) as scope:
+        with pytest.raises(ProgressTimeout) as info:
+            await read(make_client(server, policy=policy))
+        assert trio.current_time() == info.value.seconds == after
+        name = "first_token" if after == first_token else "progress"
+        assert f"a tool ran, and no more came within {name}_timeout=100 s" in str(info.value)
+    assert scope.cancelled_caught is (after is None)
 
 
 async def test_no_head_is_no_first_token(make_client, library, autojump_clock):
@@ -335,7 +543,7 @@ async def test_refusals_are_retried(make_client, status, autojump_clock):
         ({"Retry_After": "20"}, 20),
         ({"Retry_After": "9", "retry_after_ms": "1500"}, 1.5),
         ({"Retry_After": "Thu, 01 Jan 1970 00:16:50 GMT"}, 10),
-        ({"Retry_After": "86400"}, 60),
+        ({"Retry_After": "60"}, 60),
         ({"Retry_After": "soon"}, 0),
     ],
 )
@@ -343,6 +551,25 @@ async def test_the_delay_is_what_the_server_asks_for(make_client, headers, after
     server = Script(refuses(429, **headers), says(*ANSWER))
     assert await read(make_client(server, wall_clock=lambda: 1000.0)) == whole(*ANSWER)
     assert server.times[1] - server.times[0] == after + 0.5
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Retry_After": "61"},
+        {"Retry_After": "86400"},
+        {"Retry_After": "2", "retry_after_ms": "60001"},
+        {"Retry_After": "Thu, 01 Jan 1970 01:00:00 GMT"},
+    ],
+)
+@pytest.mark.parametrize("status", [429, 503])
+async def test_never_before_what_the_server_asks_for(make_client, status, headers, autojump_clock):
+    server = Script(refuses(status, **headers), says(*ANSWER))
+    async with asked(make_client(server, wall_clock=lambda: 1000.0)) as response:
+        assert response.status_code == status
+        assert await response.aread() == b'{"error":{"message":"no"}}'
+    assert server.times == [0]
+    assert trio.current_time() == 0
 
 
 async def test_the_server_may_say_whether_to_retry(make_client, autojump_clock):

@@ -175,7 +175,7 @@ def test_a_range_without_end_and_bytes_that_are_no_text():
         ({"fault": "refuse", "connection": {"from": 1, "till": 2}}, "connection must be"),
         ({"fault": "refuse", "body": {"base64": "?"}}, "body must be text"),
         ({"fault": "refuse", "body": {"hex": "00"}}, "body must be text"),
-        ("cut", "a fault or a mapping, not 'cut'"),
+        ("cut", "a fault, or an object with its fields, not 'cut'"),
     ],
 )
 def test_what_is_wrong_in_plain_data_is_named(data, message):

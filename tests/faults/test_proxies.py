@@ -30,6 +30,16 @@ CONFIG = """
 """
 
 
+def test_one_port_is_had_on_two_addresses_and_a_free_one_by_many(tmp_path):
+    file = tmp_path / "proxies.yaml"
+    listens = ["127.0.0.1:9", "127.0.0.2:9", "[::]:9", ":0", ":0", "127.0.0.1:0"]
+    entries = enumerate(listens)
+    file.write_text(
+        "".join(f'- {{name: p{n}, upstream: "http://x", listen: "{at}"}}\n' for n, at in entries)
+    )
+    assert len(load_proxies(file)) == 6
+
+
 def test_proxies_from_a_file(tmp_path):
     (tmp_path / "flaky.json").write_text('[{"fault": "cut", "after_messages": 3}]')
     file = tmp_path / "proxies.yaml"
@@ -55,6 +65,22 @@ def test_proxies_from_a_file(tmp_path):
         (
             '[{"name": "a", "upstream": "http://x"}, {"name": "a", "upstream": "http://y"}]',
             "[1].name must be another one than those before, not 'a'",
+        ),
+        (
+            '[{"name": "a", "upstream": "http://x", "port": 9}, '
+            '{"name": "b", "upstream": "http://y"}, '
+            '{"name": "c", "upstream": "http://y", "port": 9}]',
+            "[2].port must be another address than that of 'a', not 9",
+        ),
+        (
+            '[{"name": "a", "upstream": "http://x", "port": 9}, '
+            '{"name": "b", "upstream": "http://y", "listen": "localhost:9"}]',
+            "[1].listen must be another address than that of 'a', not 'localhost:9'",
+        ),
+        (
+            '[{"name": "a", "upstream": "http://x", "listen": "127.0.0.2:9"}, '
+            '{"name": "b", "upstream": "http://y", "listen": ":9"}]',
+            "[1].listen must be another address than that of 'a', not ':9'",
         ),
         (
             '[{"name": "a", "upstream": "http://x", "schedule": [{"fault": "cut"}]}]',

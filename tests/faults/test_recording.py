@@ -165,7 +165,10 @@ GOOD = entry(1, {"fault": "refuse"})
         (recording({**GOOD, "connection": 0}), "injected[0].connection must be a number of at lea"),
         (recording({**GOOD, "seconds": math.nan}), "injected[0].seconds must be a number"),
         (recording(entry(1, {"fault": "x"})), "injected[0].fault.fault must be one of"),
-        (recording(entry(1, 7)), "injected[0].fault.fault must be a fault or a mapping"),
+        (
+            recording(entry(1, 7)),
+            "injected[0].fault.fault must be a fault, or an object with its fields",
+        ),
         (recording({**GOOD, "message": 0}), "injected[0].message must be a number of at least 1"),
         (recording({"connection": 1}), "injected[0].bytes must be a number of at least 0"),
     ],

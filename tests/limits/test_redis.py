@@ -413,15 +413,19 @@ def test_the_script_counts_as_the_bucket_does(redis, steps):
 
 
 def test_four_processes_never_exceed_the_limit_and_use_it(redis):
-    """In short; tests/peers/limits_redis.py has more of it."""
+    """In short; tests/peers/limits_redis.py has more of it.
+
+    The burst is a second's worth, so that a machine that is busy otherwise loses nothing of it.
+    """
+    options = ["--rate", "50", "--burst", "50", "--seconds", "2", "--json"]
     result = subprocess.run(
-        [sys.executable, ROOT / "tests/peers/limits_redis.py", "--seconds", "2", "--json"],
+        [sys.executable, ROOT / "tests/peers/limits_redis.py", *options],
         capture_output=True,
         text=True,
         check=True,
     )
     trial = json.loads(result.stdout)
     assert trial["excess"] <= 1e-6
-    assert trial["throughput"] >= 0.9  # 0.95 and more on a machine that is not busy otherwise
+    assert trial["throughput"] >= 0.95
     assert trial["calls per grant"] < 6
     assert min(trial["each process"]) > 0.5 * max(trial["each process"])

@@ -30,11 +30,13 @@ sys.path.insert(0, str(ROOT / "tests" / "dropin"))
 from support import (  # type: ignore[import-not-found]  # noqa: E402
     ANSWER,
     COMMENT,
+    DONE,
     LIBRARIES,
     ROLE,
     STOP,
     Script,
     chunk,
+    event,
     memory_transport,
     says,
 )
@@ -100,10 +102,24 @@ def proxied(name: str, *schedule: faults.Fault) -> Case:
     return Case(name, lambda nursery: Faulty(schedule, nursery))
 
 
-def scripted(name: str, *steps: object) -> Case:
-    return Case(name, lambda nursery: Script(says(*steps)), "Hello")
+def scripted(name: str, *steps: object, **options: object) -> Case:
+    return Case(name, lambda nursery: Script(says(*steps, **options)), "Hello")
 
 
+CHOICE_ERROR = event(
+    {
+        "id": "chatcmpl-1",
+        "object": "chat.completion.chunk",
+        "choices": [
+            {
+                "index": 0,
+                "delta": {"content": ""},
+                "finish_reason": "error",
+                "error": {"code": 502, "message": "the model is down"},
+            }
+        ],
+    }
+)
 THOUGHT = (15, COMMENT) * 39
 CASES = (
     proxied("nothing goes wrong"),
@@ -129,8 +145,19 @@ CASES = (
         faults.CommentsOnly(after_messages=10, interval=15),
     ),
     proxied("an error event in the middle", faults.ErrorEvent(message=10)),
+    scripted("an error inside a choice, then `[DONE]`", *ANSWER[:2], CHOICE_ERROR, DONE),
     proxied("bad JSON in the middle", faults.Spoil(message=10)),
     scripted("no `[DONE]`, but a finish reason", ROLE, chunk("Hel"), chunk("lo"), STOP),
+    scripted("a byte order mark before the first event", "\ufeff", *ANSWER[1:]),
+    scripted(
+        "as `text/plain`, the body ends in the middle", *ANSWER[:2], content_type="text/plain"
+    ),
+    scripted(
+        "as `text/plain`, comments in the middle, and nothing else",
+        *ANSWER[:2],
+        *THOUGHT * 7,
+        content_type="text/plain",
+    ),
     proxied("cut behind `[DONE]`", faults.Cut(at="after_done", how="rst")),
     proxied("silence behind `[DONE]`", faults.Stall(at="after_done")),
 )

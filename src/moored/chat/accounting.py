@@ -9,6 +9,9 @@ from typing import Any
 
 import attrs
 
+from moored.errors import HookFailed, MooredError
+from moored.transports.target import call_sync_hook
+
 from .answer import Answer
 from .budget import Budget, Reservation
 from .cost import Cost
@@ -70,6 +73,24 @@ class Accounting:
         report."""
         return self._counter is not None
 
+    def count(self, text: str, model: str) -> int:
+        """The tokens of a text.
+
+        :raises HookFailed: when a counter of the user's own raises.
+        """
+        return int(call_sync_hook("counter", self.counter.count, text, model)) if text else 0
+
+    def estimate(self, request: Request) -> int:
+        """The input tokens of a request.
+
+        :raises HookFailed: when a counter of the user's own raises.
+        """
+        tools = request.fields.get("tools")
+        estimate: int = call_sync_hook(
+            "counter", estimate_messages, self.counter, request.messages, request.model, tools
+        )
+        return estimate
+
     def limits_of(self, endpoint: Endpoint) -> Any:
         """The limiter for what goes to ``endpoint``; ``None`` for none."""
         return self._limits if endpoint.limits is None else endpoint.limits
@@ -90,6 +111,8 @@ class _Charge:
     text_before: int
     reported_before: Usage | None
     sent: bool = True
+    rejected: bool = False
+    completed: bool = False
     final: Usage | None = None
 
     def usage(self, accounting: Accounting) -> Usage:
@@ -97,19 +120,24 @@ class _Charge:
         request, answer = self.request, self.answer
         if self.final is not None:
             return self.final
-        if not self.sent:
+        if not self.sent or self.rejected:
             return Usage(0, 0)
-        if answer.usage is not None and answer.usage is not self.reported_before:
-            return answer.usage
-        counter, model = accounting.counter, request.model
-        given = estimate_messages(counter, request.messages, model, request.fields.get("tools"))
+        reported = None if answer.usage is self.reported_before else answer.usage
+        if reported is not None and self.completed:
+            return reported
+        model = request.model
+        given = accounting.estimate(request)
         made = 0
         for choice in answer.choices.values():
             pieces = [choice.text[self.text_before :], choice.reasoning, choice.refusal]
             pieces += [call.name + call.arguments for call in choice.tool_calls]
-            made += sum(counter.count(piece, model) for piece in pieces if piece)
-        given += counter.count(answer.text[: self.text_before], model) if self.text_before else 0
-        return Usage(given, made, estimated=True)
+            made += sum(accounting.count(piece, model) for piece in pieces if piece)
+        given += accounting.count(answer.text[: self.text_before], model)
+        if reported is None:
+            return Usage(given, made, estimated=True)
+        # Reported on the way: the answer went on after it, and nobody said how far.
+        made = max(made, reported.output_tokens)
+        return attrs.evolve(reported, output_tokens=made, estimated=True)
 
 
 class Bill:
@@ -155,8 +183,16 @@ class Bill:
         return total
 
     def nothing_was_sent(self) -> None:
-        """The last attempt found no connection, or was refused: nothing was generated."""
+        """The last attempt did not get as far as sending its request."""
         self._charges[-1].sent = False
+
+    def was_rejected(self) -> None:
+        """The last attempt was answered with a status: nothing was generated."""
+        self._charges[-1].rejected = True
+
+    def was_completed(self) -> None:
+        """The last attempt's answer is whole: what the provider reported is all of it."""
+        self._charges[-1].completed = True
 
     @asynccontextmanager
     async def attempt(
@@ -186,7 +222,7 @@ class Bill:
                     reserving = budget.reserve(self._price(expected, charge))
                     budgeted.append(await stack.enter_async_context(reserving))
                 if limits is not None:
-                    limited = await stack.enter_async_context(limits.reserve(**_amounts(expected)))
+                    limited = await _reserve(stack, limits, expected)
             except BaseException:
                 for reservation in budgeted:
                     reservation.release()
@@ -199,12 +235,7 @@ class Bill:
 
     def _expected(self) -> Usage:
         request = self._request
-        given = estimate_messages(
-            self._accounting.counter,
-            request.messages,
-            request.model,
-            request.fields.get("tools"),
-        )
+        given = self._accounting.estimate(request)
         made = (request.max_tokens or self._expected_output) * request.choices
         return Usage(given, made, estimated=True)
 
@@ -223,7 +254,10 @@ class Bill:
                     reservation.settle(cost.usd)
             if limited is not None:
                 amounts = _amounts(usage)
-                limited.settle(amounts["tokens"], **{k: amounts[k] for k in _IN_AND_OUT})
+                others = {name: amounts[name] for name in _IN_AND_OUT}
+                if not charge.sent:
+                    others["requests"] = 0
+                call_sync_hook("limits", limited.settle, amounts["tokens"], **others)
         self._learn(charge)
 
     def _learn(self, charge: _Charge) -> None:
@@ -235,11 +269,24 @@ class Bill:
             return
         counter, answer = self._accounting.counter, charge.answer
         tools = request.fields.get("tools")
-        observe_messages(counter, request.messages, request.model, reported.input_tokens, tools)
+        given = reported.input_tokens
+        call_sync_hook(
+            "counter", observe_messages, counter, request.messages, request.model, given, tools
+        )
         made = reported.output_tokens - reported.reasoning_tokens
         plain = len(answer.choices) == 1 and not answer.tool_calls and not answer.refusal
         if plain and made > 0 and isinstance(counter, CalibratedCounter):
-            counter.observe(answer.text, made, request.model)
+            call_sync_hook("counter", counter.observe, answer.text, made, request.model)
+
+
+async def _reserve(stack: AsyncExitStack, limits: Any, expected: Usage) -> Any:
+    """Wait for a limiter, which may be the user's own."""
+    try:
+        return await stack.enter_async_context(limits.reserve(**_amounts(expected)))
+    except MooredError:
+        raise
+    except Exception as exc:
+        raise HookFailed("limits") from exc
 
 
 _IN_AND_OUT = ("input_tokens", "output_tokens")

@@ -17,6 +17,10 @@ __all__ = ["Answer", "Choice", "ToolCall"]
 
 End = Literal["either", "done", "finish_reason", "both"]
 
+REASONING_FIELDS = frozenset({"reasoning_details", "thinking_blocks"})
+"""Fields of a delta that hold reasoning in a form that only the provider reads (OpenRouter,
+LiteLLM)."""
+
 
 @attrs.define
 class ToolCall:
@@ -24,12 +28,17 @@ class ToolCall:
 
     :ivar id: the call's id, ``""`` where the provider gave none.
     :ivar name: the tool's name.
-    :ivar arguments: JSON as text.  After an interruption it may be cut anywhere.
+    :ivar arguments: JSON as text, or any text where the tool is a custom one.  After an
+        interruption it may be cut anywhere.
+    :ivar type: ``"function"`` or ``"custom"``.
+    :ivar ended: whether the provider said that the call is whole.
     """
 
     id: str = ""
     name: str = ""
     _arguments: list[str] = attrs.field(factory=list, repr=False)
+    type: Literal["function", "custom"] = "function"
+    ended: bool = attrs.field(default=False, repr=False)
 
     @property
     def arguments(self) -> str:
@@ -38,15 +47,44 @@ class ToolCall:
 
     @property
     def complete(self) -> bool:
-        """Whether the arguments are a whole JSON value.  Only then is it safe to run the tool."""
+        """Whether the arguments are whole.  Only then is it safe to run the tool.
+
+        A function's are when they are a JSON value.  A custom tool's input can be any text: there
+        it takes the provider's word.
+        """
+        if self.type == "custom":
+            return self.ended
+        return self._is_json
+
+    @property
+    def _is_json(self) -> bool:
         try:
             json.loads(self.arguments)
         except (ValueError, RecursionError):
             return False
         return True
 
+    def is_continued_by(self, id: str, name: str, arguments: str) -> bool:
+        """Whether a fragment at the same place belongs to this call, and not to another one.
+
+        Providers exist that give every call index 0, or none, and no id: a name where there is one
+        already begins another call, unless it is the same name and the call is not whole.
+        """
+        if id and name and self.id and id != self.id:
+            return False
+        if not name or not self.name or (id and id == self.id):
+            return True
+        if name != self.name:
+            return False
+        # Only the last piece of an object ends with a brace: most are not worth parsing.
+        last = self._arguments[-1] if self._arguments else ""
+        return not (arguments and last.rstrip().endswith("}") and self._is_json)
+
     def message(self) -> dict[str, Any]:
         """The call as a message of the assistant's holds it."""
+        if self.type == "custom":
+            custom = {"name": self.name, "input": self.arguments}
+            return {"id": self.id, "type": "custom", "custom": custom}
         function = {"name": self.name, "arguments": self.arguments}
         return {"id": self.id, "type": "function", "function": function}
 
@@ -57,10 +95,13 @@ class Choice:
 
     :ivar tool_calls: in the order in which they began.
     :ivar finish_reason: ``None`` until the provider has said one.
+    :ivar other_content: the names of the fields that brought content which is not here but in
+        events of type :class:`~moored.chat.Other`, such as ``"audio"``.
     """
 
     tool_calls: list[ToolCall] = attrs.field(factory=list)
     finish_reason: str | None = None
+    other_content: set[str] = attrs.field(factory=set)
     _text: list[str] = attrs.field(factory=list, repr=False)
     _reasoning: list[str] = attrs.field(factory=list, repr=False)
     _refusal: list[str] = attrs.field(factory=list, repr=False)
@@ -85,12 +126,14 @@ class Choice:
     @property
     def begun(self) -> bool:
         """Whether any of its content has come."""
-        return bool(self._text or self._reasoning or self._refusal or self.tool_calls)
+        return bool(
+            self._text or self._reasoning or self._refusal or self.tool_calls or self.other_content
+        )
 
     @property
     def only_text(self) -> bool:
         """Whether it is plain text, which another request can continue."""
-        return not (self._refusal or self.tool_calls)
+        return not (self._refusal or self.tool_calls or self.other_content - REASONING_FIELDS)
 
     def add_text(self, piece: str) -> None:
         """The next piece of text came."""
@@ -104,13 +147,14 @@ class Choice:
         """The next piece of a refusal came."""
         self._refusal.append(piece)
 
-    def add_to_call(self, index: int | None, id: str, name: str, arguments: str) -> int:
-        """A fragment of a tool call came; returns which call it belongs to.
+    def call_for(self, index: int | None, id: str, name: str, arguments: str = "") -> int:
+        """Which call a fragment belongs to; one begins with it where it is none that is known.
 
-        By index, and by id where there is none.  Providers exist that give every call index 0: one
-        with another id and a name of its own is another call.
+        By index, by id where there is no index, and else the last one.
+
+        :param arguments: the fragment's, which are not added: see :meth:`add_arguments`.
         """
-        place = self._place_of(index, id, name)
+        place = self._place_of(index, id, name, arguments)
         if place is None:
             place = len(self.tool_calls)
             self.tool_calls.append(ToolCall())
@@ -121,24 +165,27 @@ class Choice:
             call.id = id
         if name and not call.name:
             call.name = name
-        if arguments:
-            call._arguments.append(arguments)
         return place
 
-    def _place_of(self, index: int | None, id: str, name: str) -> int | None:
+    def add_arguments(self, place: int, piece: str) -> None:
+        """The next piece of a call's arguments came."""
+        if piece:
+            self.tool_calls[place]._arguments.append(piece)
+
+    def _place_of(self, index: int | None, id: str, name: str, arguments: str) -> int | None:
+        calls = self.tool_calls
+        if index is not None and index in self._by_index:
+            place = self._by_index[index]
+            if calls[place].id and not id:
+                return place  # ids are given, each once, so the index can be trusted
+            return place if calls[place].is_continued_by(id, name, arguments) else None
         if id:
-            for place, call in enumerate(self.tool_calls):
-                if call.id == id:
+            for place, call in enumerate(calls):
+                if call.id == id and (index is None or place not in self._by_index.values()):
                     return place
-        if index is not None:
-            place = self._by_index.get(index, -1)
-            if place < 0:
-                return None
-            known = self.tool_calls[place].id
-            return None if id and name and known and known != id else place
-        if id or not self.tool_calls:
+        if index is not None or id or not calls:
             return None
-        return len(self.tool_calls) - 1
+        return len(calls) - 1 if calls[-1].is_continued_by(id, name, arguments) else None
 
     def message(self) -> dict[str, Any]:
         """The choice as the assistant's message, for the next turn of the conversation."""

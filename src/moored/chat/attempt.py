@@ -94,6 +94,15 @@ class Attempt:
         position = None if self._stream is None else self._stream.position
         return position if isinstance(position, str) and position else None
 
+    @property
+    def request_sent(self) -> bool:
+        """Whether the endpoint can know what it is asked for."""
+        if self._stream is None:
+            return False
+        if self._endpoint.transport == "websocket":
+            return self._stream.stats.messages_sent > 0
+        return self._stream.request_sent
+
     async def run(
         self,
         body: dict[str, Any],
@@ -172,14 +181,14 @@ class Attempt:
             try:
                 if over_websocket:
                     for message in batch:
-                        events += reader.feed("message", _as_text(message))
+                        reader.feed("message", _as_text(message), events)
                         if answer.done:
                             break
                 else:
                     if self._replays is not None:
                         batch = self._replays.without(batch, answer)
                     for event in batch:
-                        events += reader.feed(event.event, event.data)
+                        reader.feed(event.event, event.data, events)
                         if answer.done:
                             break
             except ReplyError:

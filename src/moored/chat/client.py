@@ -32,7 +32,7 @@ from .request import Message, Request
 from .router import Explanation, Router
 from .rules import RouteRequest
 from .settings import OnInterrupt, Settings
-from .tokens import TokenCounter, estimate_messages
+from .tokens import TokenCounter
 
 __all__ = ["Client"]
 
@@ -108,6 +108,11 @@ class Client:
         check_limits("limits", limits)
         check_callables(dial=dial)
         _check(pool=(pool, "slot"), counter=(counter, "count"), rng=(rng, "uniform"))
+        if getattr(pool, "limiter", None) is not None:
+            raise ValueError(
+                "pool must have no limiter of its own: give it to the client as limits, which "
+                "reserves the tokens too"
+            )
         if not callable(wall_clock):
             raise TypeError(f"wall_clock must be callable, not {wall_clock!r}")
         if ssl_context is not None and not isinstance(ssl_context, ssl.SSLContext):
@@ -245,8 +250,7 @@ class Client:
         budgets: Sequence[Budget],
     ) -> RouteRequest:
         accounting = self._resources.accounting
-        tools = request.fields.get("tools")
-        given = estimate_messages(accounting.counter, request.messages, request.model, tools)
+        given = accounting.estimate(request)
         left = [budget.remaining_usd for budget in (*accounting.budgets, *budgets)]
         return RouteRequest.of(
             {"model": request.model, "messages": request.messages, **request.fields},

@@ -24,6 +24,7 @@ __all__ = [
     "MalformedChunk",
     "NoHealthyEndpoint",
     "NoSuitableModel",
+    "NotResumed",
     "PriceUnknown",
     "ProgressTimeout",
     "ProviderStreamError",
@@ -115,6 +116,11 @@ class StreamTruncated(ReplyError):
     def __init__(self, message: str, answer: Answer, cause: Cause) -> None:
         super().__init__(message, answer)
         self.cause = cause
+
+
+class NotResumed(StreamTruncated):
+    """The stream was cut, and the server showed that it did not go on from where it was asked to:
+    to append what it sent would splice two answers, or hide a gap."""
 
 
 class ProviderStreamError(ReplyError):

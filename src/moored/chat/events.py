@@ -70,7 +70,8 @@ class ToolCallDelta:
     The merged calls are in :attr:`moored.chat.Answer.tool_calls`.
 
     :param index: which call of the choice, from 0: its place in ``Choice.tool_calls``.
-    :param arguments: the next piece of the arguments, which are JSON only once they are whole.
+    :param arguments: the next piece of the arguments, which are JSON only once they are whole; of a
+        custom tool, of its input.
     :param id: the call's id, where this fragment brought it.
     :param name: the tool's name, where this fragment brought it.
     :param choice: which of the ``n`` answers it belongs to.
@@ -95,7 +96,7 @@ class UsageReported:
 
 @attrs.frozen
 class Finished:
-    """A choice is finished.
+    """A choice is finished.  Given once, and again only where the reason changes.
 
     :param reason: the provider's own word: ``"stop"``, ``"length"``, ``"tool_calls"``,
         ``"content_filter"``, or whatever else it says.
@@ -110,8 +111,11 @@ class Finished:
 class Other:
     """What a chunk said that no other event carries, such as ``logprobs`` or ``audio``.
 
+    What a chunk says of the answer as a whole, such as ``citations``, is given once, and again
+    only where its value changes.  Of the Responses API it is a whole event, with its ``type``.
+
     :param fields: as the provider sent them.
-    :param choice: which of the ``n`` answers.
+    :param choice: which of the ``n`` answers; 0 also for what concerns all of them.
     """
 
     fields: dict[str, Any]

@@ -11,6 +11,7 @@ import attrs
 import trio
 
 from moored.errors import MooredError, StreamClosed
+from moored.transports.target import call_sync_hook
 
 from .accounting import Accounting, Bill
 from .answer import Answer
@@ -22,8 +23,6 @@ from .cost import Cost
 from .endpoint import Endpoint
 from .endpoints import Endpoints, Tried, Turn
 from .errors import (
-    ConnectionFailed,
-    ConnectTimeout,
     ReplyError,
     RequestRejected,
     StreamTruncated,
@@ -109,6 +108,7 @@ class Exchange:
         self._way: Way | None = None
         self._scope = trio.CancelScope()
         self._clocks = Clocks(settings)
+        self._reader: ChunkReader | ResponseReader = ChunkReader(self.answer)
         self._replays: Replays | None = None
         self._cursor: str | int | None = None
 
@@ -245,7 +245,9 @@ class Exchange:
         )
         limits = self._resources.accounting.limits_of(self._turn.endpoint)
         if limits is not None and limited:
-            limits.pause(seconds)  # everybody, not only this reply
+            asked = error.retry_after if isinstance(error, RequestRejected) else None
+            # Everybody, not only this reply; but not for its own jitter.
+            call_sync_hook("limits", limits.pause, seconds if asked is None else asked)
         if not stays and endpoints.has_other(self._requests, self._tried):
             return  # another endpoint has nothing to recover from
         await trio.sleep(seconds)
@@ -256,7 +258,9 @@ class Exchange:
         if way not in ("continue", "resume"):
             by_event_ids = endpoint.capabilities.resume and endpoint.api == "chat"
             self._replays = Replays() if by_event_ids else None
-        if way != "resume":
+        if way == "resume":
+            self._reader.resume()
+        else:
             self._reader = self._new_reader(endpoint)
         async with self.bill.attempt(turn.request, endpoint, self.answer, resumes=way == "resume"):
             self.attempts += 1
@@ -270,11 +274,15 @@ class Exchange:
                 observer=self,
                 replays=self._replays,
             )
-            await attempt.run(
-                turn.request.body(endpoint, prefill=prefill),
-                cursor=self._cursor if way == "resume" else None,
-                response_id=self.answer.id,
-            )
+            try:
+                await attempt.run(
+                    turn.request.body(endpoint, prefill=prefill),
+                    cursor=self._cursor if way == "resume" else None,
+                    response_id=self.answer.id,
+                )
+            finally:
+                if not attempt.request_sent:
+                    self.bill.nothing_was_sent()
 
     def _new_reader(self, endpoint: Endpoint) -> ChunkReader | ResponseReader:
         kind = ResponseReader if endpoint.api == "responses" else ChunkReader
@@ -299,12 +307,12 @@ class Exchange:
         self._way = None
         if error is None:
             self._turn.succeeded()
+            self.bill.was_completed()
         else:
             self.failures.append(error)
             if isinstance(error, RequestRejected):
                 self._observe(error.headers, error.status)
-            if isinstance(error, RequestRejected | ConnectionFailed | ConnectTimeout):
-                self.bill.nothing_was_sent()
+                self.bill.was_rejected()
             self._turn.failed(error)
             self._way = self._way_after(error)
         if self._way is None:
@@ -314,7 +322,8 @@ class Exchange:
         assert self._turn is not None
         limits = self._resources.accounting.limits_of(self._turn.endpoint)
         if limits is not None:
-            limits.observe(headers, status, wall_time=self._resources.network.wall_clock())
+            now = self._resources.network.wall_clock()
+            call_sync_hook("limits", limits.observe, headers, status, wall_time=now)
 
     # ------------------------------------------------------------------ recovery
 

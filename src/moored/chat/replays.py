@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from moored.core.causes import ProtocolViolation
 from moored.core.sse import ServerSentEvent
 
 from .answer import Answer
-from .chunks import DONE
-from .errors import StreamTruncated
+from .chunks import DONE, not_resumed
 
 __all__ = ["Replays"]
 
@@ -37,15 +35,14 @@ class Replays:
     def without(self, batch: Iterable[ServerSentEvent], answer: Answer) -> list[ServerSentEvent]:
         """What of a read is new.
 
-        :raises StreamTruncated: when the server shows that it began anew instead of resuming.
+        :raises NotResumed: when the server shows that it began anew instead of resuming.
         """
         new = []
         for event in batch:
             if not event.has_id:
                 if self._unproved and event.data != DONE:
                     # It may well have begun at the start: to append that would be a lie.
-                    cause = ProtocolViolation("the server did not resume: its events have no ids")
-                    raise StreamTruncated(str(cause), answer, cause)
+                    raise not_resumed(answer, "its events have no ids")
                 new.append(event)
                 continue
             identity = hash((event.id, event.data))

@@ -91,7 +91,7 @@ class Request:
         """The bound on the answer that the request itself sets."""
         for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"):
             value = self.fields.get(name)
-            if isinstance(value, int) and not isinstance(value, bool):
+            if isinstance(value, int) and not isinstance(value, bool) and value > 0:
                 return value
         return None
 

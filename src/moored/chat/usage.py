@@ -11,6 +11,9 @@ from moored.core.checks import count, flag
 
 __all__ = ["Usage"]
 
+_MAX_TOKENS = 10**9
+"""More is not believed: a thousand times the longest context there is, and it would be charged."""
+
 
 @attrs.frozen
 class Usage:
@@ -54,19 +57,27 @@ class Usage:
         """The usage as providers report it, or ``None`` where it makes no sense.
 
         Both spellings: ``prompt_tokens`` and ``completion_tokens`` (Chat Completions), and
-        ``input_tokens`` and ``output_tokens`` (Responses).
+        ``input_tokens`` and ``output_tokens`` (Responses).  Where only one of the two is there,
+        the other follows from ``total_tokens``; without that it is unknown, which is not 0, and
+        so is the whole.  Some servers write counts as ``12.0``.  More than a thousand million is
+        not believed.
         """
         if not isinstance(body, Mapping):
             return None
         given = _tokens(body, "prompt_tokens", "input_tokens")
         made = _tokens(body, "completion_tokens", "output_tokens")
-        if given is None and made is None:
+        total = _tokens(body, "total_tokens")
+        if given is None and made is not None and total is not None:
+            given = total - made
+        elif made is None and given is not None and total is not None:
+            made = total - given
+        if given is None or made is None or given < 0 or made < 0:
             return None
         input_details = _details(body, "prompt_tokens_details", "input_tokens_details")
         output_details = _details(body, "completion_tokens_details", "output_tokens_details")
         return cls(
-            given or 0,
-            made or 0,
+            given,
+            made,
             # DeepSeek says it beside, not inside of, the details.
             _tokens(input_details, "cached_tokens")
             or _tokens(body, "prompt_cache_hit_tokens")
@@ -86,6 +97,8 @@ def _details(body: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
 def _tokens(body: Mapping[str, Any], *names: str) -> int | None:
     for name in names:
         value = body.get(name)
-        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        if isinstance(value, float) and value.is_integer() and value <= _MAX_TOKENS:
+            value = int(value)
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_TOKENS:
             return value
     return None

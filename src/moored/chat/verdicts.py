@@ -28,6 +28,7 @@ from .errors import (
     ConnectTimeout,
     LivenessTimeout,
     MalformedChunk,
+    NotResumed,
     ProviderStreamError,
     ReplyError,
     RequestRejected,
@@ -105,7 +106,7 @@ def _body_words(cause: HandshakeRejected) -> str:
 def may_retry(error: ReplyError) -> bool:
     """Whether another request may succeed where this one did not."""
     match error:
-        case TotalTimeout() | MalformedChunk():
+        case TotalTimeout() | MalformedChunk() | NotResumed():
             return False
         case RequestRejected():
             asked = dict(error.headers).get("x-should-retry", "").strip().lower()

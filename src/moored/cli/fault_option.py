@@ -14,8 +14,7 @@ from moored.faults.schedule import KINDS
 
 __all__ = ["fault_from_text", "kinds_help"]
 
-_RANGE = re.compile(r"([0-9]+)-([0-9]*)\Z")
-_SEVERAL = re.compile(r"[0-9]+(?:\+[0-9]+)+\Z")
+_NUMBERS = re.compile(r"(?:[0-9]{1,18}-(?:[0-9]{1,18})?|[0-9]{1,18}(?:\+[0-9]{1,18})*)\Z")
 _NUMBERED = ("connection", "attempt", "message")
 _NUMERIC = re.compile(r"\b(?:int|float|Numbers)\b")
 _HELP_WIDTH = 76
@@ -56,11 +55,7 @@ def _numeric_fields(kind: str) -> set[str]:
 
 def _value(name: str, text: str, *, numeric: bool) -> Any:
     if name in _NUMBERED:
-        if match := _RANGE.match(text):
-            last = {"to": int(match[2])} if match[2] else {}
-            return {"from": int(match[1]), **last}
-        if _SEVERAL.match(text):
-            return [int(number) for number in text.split("+")]
+        return _numbers(name, text)
     if not numeric:
         return text
     for number in (int, float):
@@ -69,6 +64,20 @@ def _value(name: str, text: str, *, numeric: bool) -> Any:
         except ValueError:
             continue
     return text
+
+
+def _numbers(name: str, text: str) -> Any:
+    """Numbers counted from 1, in the form that the option has for them."""
+    if not _NUMBERS.match(text) or any(not int(number) for number in re.findall("[0-9]+", text)):
+        bound = "numbers from 1: one (3), several (1+3) or a range (2-5, or 2- without end)"
+        raise ScheduleError(name, text, bound)
+    first, dash, last = text.partition("-")
+    if dash and last and int(last) < int(first):
+        raise ScheduleError(name, text, "a range whose end is not before its beginning, as in 2-5")
+    if dash:
+        return {"from": int(first), **({"to": int(last)} if last else {})}
+    several = [int(number) for number in text.split("+")]
+    return several if len(several) > 1 else several[0]
 
 
 def kinds_help() -> str:

@@ -78,7 +78,7 @@ def toxiproxy(
 
 def _proxies(file: Path) -> list[Any]:
     try:
-        data = json.loads(file.read_text("utf-8"))
+        data = json.loads(file.read_text("utf-8-sig"))
     except OSError as exc:
         raise click.UsageError(f"--config: cannot read {file}: {exc.strerror}") from exc
     except ValueError as exc:

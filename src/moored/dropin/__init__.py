@@ -10,6 +10,7 @@ Give it to an SDK that is left as it is::
 
 from moored.dropin.errors import (
     AnswerError,
+    AnswerFailed,
     AnswerInterrupted,
     AnswerTimeout,
     AnswerTruncated,
@@ -23,6 +24,7 @@ from moored.dropin.policy import RequiredEnd, Retry, TransportPolicy
 
 __all__ = [
     "AnswerError",
+    "AnswerFailed",
     "AnswerInterrupted",
     "AnswerTimeout",
     "AnswerTruncated",

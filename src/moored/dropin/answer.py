@@ -1,7 +1,8 @@
 """What the events of a streamed answer say: content, its end, usage.  No I/O.
 
 Knows the streams of OpenAI's chat completions and Responses, Anthropic's messages, and those that
-copy them, by their JSON alone.  What it cannot read counts as content and never as an end.
+copy them, by their JSON alone.  What it cannot read counts as content and never as an end; but in
+the stream of an API that it knows, only what is known to be content.
 """
 
 from __future__ import annotations
@@ -12,22 +13,13 @@ from typing import Any
 from moored.core.sse import EventDecoder, ServerSentEvent
 from moored.transports.content_coding import ContentDecoder
 
+from .events import begins_silence, ends_silence, is_content, is_news, is_of_known_api
+
 __all__ = ["AnswerWatch", "total_tokens"]
 
 MAX_TEXT_CHARACTERS = 4 * 1024 * 1024
 """Of the partial text no more than this is kept: about a million tokens."""
 
-# The events that say that an answer has begun, or goes on, and nothing of it.
-_WITHOUT_CONTENT = frozenset(
-    {
-        "ping",
-        "keepalive",
-        "message_start",
-        "response.created",
-        "response.queued",
-        "response.in_progress",
-    }
-)
 # Anthropic, "Streaming messages": message_stop.  OpenAI, "Responses: streaming events".
 _TERMINATORS = frozenset(
     {
@@ -68,12 +60,22 @@ class AnswerWatch:
         self._text: list[str] = []
         self._text_size = 0
         self._input_tokens = 0
+        self._known_api = False
+        #: Whether the bytes are compressed.
+        self.compressed: bool = coding.strip().lower() not in ("", "identity")
         #: Events so far.
         self.events: int = 0
         #: Whether any of them had content.
         self.has_content: bool = False
+        #: Whether the model thinks, or a tool runs at the provider, as far as events tell: nothing
+        #: need come before that is over.
+        self.silence_expected: bool = False
         #: Whether the answer's own last event came, or an error in its place.
         self.terminated: bool = False
+        #: Whether a choice says that it failed, where an SDK does not look.
+        self.failed: bool = False
+        #: The ``error`` that it gave, or ``None``.
+        self.error: object = None
         #: Whether a finish reason came for each choice, or the like.
         self.finished: bool = False
         #: The tokens that the server says were used, of the request and the answer, or ``None``.
@@ -90,42 +92,52 @@ class AnswerWatch:
         return self._decoder.incomplete or self._content.incomplete
 
     def feed(self, chunk: bytes) -> bool:
-        """Read ``chunk``, and return whether there was content in it.
+        """Read ``chunk``, and return whether the answer has content and now went on.
+
+        Content goes on with more of it, or with an event about what comes next.
 
         :raises moored.core.sse.EventTooLarge: for an event over ``max_event_bytes``.
         :raises zlib.error: when the bytes are not in their coding.
         """
-        content = False
+        progress = False
         self._content.feed(chunk)
         while True:
             for event in self._decoder.feed(self._content.take()):
                 self.events += 1
-                content = self._read(event) or content
+                progress = self._read(event) or progress
             if not self._content.pending:
                 break
-        self.has_content = self.has_content or content
-        return content
+        return progress and self.has_content
 
     def _read(self, event: ServerSentEvent) -> bool:
-        """Whether ``event`` has content."""
+        """Whether ``event`` says anything that is no keep-alive."""
+        news, content = self._parse(event)
+        self.has_content = self.has_content or content
+        return news or content
+
+    def _parse(self, event: ServerSentEvent) -> tuple[bool, bool]:
+        """Whether ``event`` says anything, and whether it has content."""
         data = event.data
         if data.startswith("[DONE]"):
             self.terminated = True
-            return True
+            return True, True
         try:
             value = json.loads(data)
         except (ValueError, RecursionError):
             self.terminated = self.terminated or event.event == "error"
-            return event.event not in _WITHOUT_CONTENT
+            news = is_news(event.event, {})
+            return news, news and not self._known_api
         if not isinstance(value, dict):
-            return True
+            return True, True
         choices = value.get("choices")
         if isinstance(choices, list) and not value.get("error"):
-            return self._read_chunk(value, choices)
-        kind = value.get("type", event.event)
+            content = self._read_chunk(value, choices)
+            return content, content
+        kind = value.get("type")
+        kind = kind if isinstance(kind, str) else event.event
         if event.event == "error" or kind == "error" or value.get("error"):
             self.terminated = True
-            return True
+            return True, True
         return self._read_typed(kind, value)
 
     def _read_chunk(self, value: dict[str, Any], choices: list[Any]) -> bool:
@@ -136,8 +148,12 @@ class AnswerWatch:
         for choice in choices:
             if not isinstance(choice, dict):
                 continue
-            index = choice.get("index", 0)
+            index = choice.get("index")
+            index = index if isinstance(index, int) else 0
             self._seen.add(index)
+            if choice.get("error") or choice.get("finish_reason") == "error":
+                self.failed = True
+                self.error = self.error or choice.get("error") or None
             if choice.get("finish_reason"):
                 self._ended.add(index)
                 content = True
@@ -153,7 +169,7 @@ class AnswerWatch:
         self.finished = len(self._ended) >= max(self._choices, len(self._seen))
         return content
 
-    def _read_typed(self, kind: object, value: dict[str, Any]) -> bool:
+    def _read_typed(self, kind: str, value: dict[str, Any]) -> tuple[bool, bool]:
         """An event with a ``type``, as of Responses or Anthropic's messages."""
         if kind in _TEXT_DELTAS and isinstance(value.get("delta"), str):
             self._keep(value["delta"])
@@ -171,7 +187,13 @@ class AnswerWatch:
         for holder in (value, value.get("response"), value.get("message")):
             if isinstance(holder, dict) and holder.get("usage"):
                 self._read_usage(holder["usage"])
-        return kind not in _WITHOUT_CONTENT
+        if begins_silence(kind, value):
+            self.silence_expected = True
+        elif ends_silence(kind, value):
+            self.silence_expected = False
+        self._known_api = self._known_api or is_of_known_api(kind)
+        news = is_news(kind, value)
+        return news, is_content(kind, value) if self._known_api else news
 
     def _read_usage(self, usage: object) -> None:
         if not isinstance(usage, dict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import zlib
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator
@@ -28,7 +29,10 @@ MAX_HELD_BYTES = 64 * 1024
 MAX_METERED_BYTES = 8 * 1024 * 1024
 """An answer in one piece that is longer is not searched for its usage."""
 
-Clock: TypeAlias = Literal["first_token", "liveness", "progress", "drain"]
+_BOM = b"\xef\xbb\xbf"
+_DONE = re.compile(rb"data: ?\[DONE\]")
+
+Clock: TypeAlias = Literal["first_token", "liveness", "progress", "silence", "drain"]
 
 
 class Source:
@@ -79,6 +83,8 @@ class EventBody:
     _over: bool = attrs.field(init=False, default=False)
     _failure: Exception | None = attrs.field(init=False, default=None)
     _draining: float = attrs.field(init=False, default=0.0)
+    # The bytes so far, until it is known whether they begin with a byte order mark.
+    _start: bytes | None = attrs.field(init=False, default=b"")
 
     async def begin(self) -> None:
         """Read up to the first event, and hold back what comes: nothing is given away yet."""
@@ -87,7 +93,8 @@ class EventBody:
             chunk = await self._pull()
             if chunk is None:
                 break
-            self._held.append(chunk)
+            if chunk:
+                self._held.append(chunk)
             size += len(chunk)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
@@ -97,13 +104,17 @@ class EventBody:
         if self._held:
             await trio.lowlevel.checkpoint()
             return self._held.popleft()
-        if self._failure is not None:
-            await trio.lowlevel.checkpoint()
-            raise self._failure
-        chunk = None if self._over else await self._pull()
-        if chunk is None:
-            await self.aclose()
-            raise StopAsyncIteration
+        chunk: bytes | None = b""
+        while not chunk:
+            if self._failure is not None:
+                await trio.lowlevel.checkpoint()
+                raise self._failure
+            chunk = None if self._over else await self._pull()
+            if chunk is None:
+                chunk, self._start = self._start, None
+                if not chunk:
+                    await self.aclose()
+                    raise StopAsyncIteration
         return chunk
 
     async def aclose(self) -> None:
@@ -146,6 +157,9 @@ class EventBody:
                     await self._ended()
             else:
                 await self._note(chunk, trio.current_time() - began, complete)
+                chunk = self._to_hand_over(chunk)
+                if self.watch.failed:
+                    await self._failed()
             returned = True
         finally:
             if not returned:
@@ -160,23 +174,60 @@ class EventBody:
         """The clock that runs out first, and in how many seconds."""
         if complete:
             return "drain", max(0.0, self.policy.drain_timeout - self._draining)
-        policy, begun = self.policy, self.watch.has_content
-        bound = policy.progress_timeout if begun else policy.first_token_timeout
-        left = float("inf") if bound is None else max(0.0, bound - self.waited)
-        if policy.liveness_timeout is not None and policy.liveness_timeout < left:
-            return "liveness", policy.liveness_timeout
-        return "progress" if begun else "first_token", left
+        clock: Clock = "first_token"
+        if self.watch.has_content:
+            clock = "silence" if self.watch.silence_expected else "progress"
+        left = self._bound(clock) - self.waited
+        liveness = self._bound("liveness")
+        return ("liveness", liveness) if liveness < left else (clock, max(0.0, left))
+
+    def _bound(self, clock: Clock) -> float:
+        """What ``clock`` is set to, in seconds.
+
+        While the model thinks or a tool runs, the answer waits for content as it did at its begin.
+        """
+        if clock == "silence":
+            return max(self._bound("first_token"), self._bound("progress"))
+        bound: float | None = getattr(self.policy, f"{clock}_timeout")
+        return float("inf") if bound is None else bound
 
     async def _note(self, chunk: bytes, took: float, complete: bool) -> None:
         """Let the clocks know of ``chunk``, for which we waited ``took`` seconds."""
         try:
-            content = self.watch.feed(chunk)
+            progress = self.watch.feed(chunk)
         except (EventTooLarge, zlib.error) as exc:
             await self._lost(exc)
-        self.waited = 0.0 if content else self.waited + took
+        self.waited = 0.0 if progress else self.waited + took
         self._draining = self._draining + took if complete else 0.0
 
+    def _to_hand_over(self, chunk: bytes) -> bytes:
+        """``chunk``, as the SDK is to have it."""
+        if self.watch.compressed:
+            return b"" if self.watch.failed else chunk
+        if self.watch.failed:
+            # At [DONE] an SDK stops to read, and would never learn of it.
+            chunk = _DONE.split(chunk, 1)[0]
+        if self._start is None:
+            return chunk
+        # A byte order mark is to be ignored (HTML 9.2.6).  The SDKs take it for a part of the first
+        # field's name, and lose the first event.
+        chunk = self._start + chunk
+        if len(chunk) < len(_BOM) and _BOM.startswith(chunk):
+            self._start = chunk
+            return b""
+        self._start = None
+        return chunk.removeprefix(_BOM)
+
     # How it goes wrong.
+
+    async def _failed(self) -> None:
+        """Close, and fail behind the bytes that are still to be handed over."""
+        body = self.watch.error
+        said = body.get("message") if isinstance(body, dict) else body
+        words = f": {str(said)[:500]}" if said else ""
+        message = f"the provider reported an error inside a choice, {self._so_far()}{words}"
+        self._failure = self.library.failed(message, body=body, **self._facts())
+        await self.aclose()
 
     async def _lost(self, exc: Exception) -> NoReturn:
         facts = self._facts()
@@ -196,13 +247,19 @@ class EventBody:
         await self._fail(error, exc)
 
     async def _expired(self, clock: Clock) -> NoReturn:
-        seconds = getattr(self.policy, f"{clock}_timeout")
+        seconds = self._bound(clock)
         kinds = {
             "first_token": (self.library.first_token_timeout, "no content came"),
             "liveness": (self.library.liveness_timeout, "not a byte came"),
             "progress": (self.library.progress_timeout, "content had begun, and no more came"),
+            "silence": (
+                self.library.progress_timeout,
+                "content had begun, the model thought or a tool ran, and no more came",
+            ),
         }
         kind, words = kinds[clock]
+        if clock == "silence":
+            clock = "first_token" if seconds == self._bound("first_token") else "progress"
         message = f"{words} within {clock}_timeout={seconds:g} s, {self._so_far()}"
         await self._fail(kind(message, seconds=seconds, **self._facts()))
 

@@ -10,6 +10,7 @@ from moored.errors import MooredError
 
 __all__ = [
     "AnswerError",
+    "AnswerFailed",
     "AnswerInterrupted",
     "AnswerTimeout",
     "AnswerTruncated",
@@ -66,6 +67,7 @@ class LivenessTimeout(AnswerTimeout):
 class ProgressTimeout(AnswerTimeout):
     """Content had begun, and then none came within ``progress_timeout``.
 
+    Or within ``first_token_timeout``, where the model thought or a tool ran at the provider.
     Comments and pings may have: the server, or a proxy before it, is alive and says nothing.
     """
 
@@ -87,6 +89,28 @@ class AnswerTruncated(AnswerError):
     ) -> None:
         super().__init__(message, received_events=received_events, text=text, attempts=attempts)
         self.missing = missing
+
+
+class AnswerFailed(AnswerError):
+    """The provider reported an error inside a choice, where an SDK does not look for one.
+
+    OpenRouter has ``choices[].error`` and the finish reason ``"error"``.  An error event of the
+    stream's own is left to the SDK.
+
+    :ivar body: the value of ``error``, or ``None`` where there was but the finish reason.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        body: object,
+        received_events: int = 0,
+        text: str = "",
+        attempts: int = 1,
+    ) -> None:
+        super().__init__(message, received_events=received_events, text=text, attempts=attempts)
+        self.body = body
 
 
 class AnswerInterrupted(AnswerError):

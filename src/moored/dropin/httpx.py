@@ -13,6 +13,7 @@ import httpx
 from . import errors
 from .library import BodyStream, HttpLibrary
 from .limiter import Limiter, estimate_tokens
+from .parameters import check_parameters
 from .policy import TransportPolicy
 from .sending import Sender
 
@@ -32,6 +33,9 @@ class _AnswerTruncated(errors.AnswerTruncated, httpx.RemoteProtocolError): ...
 
 
 class _AnswerInterrupted(errors.AnswerInterrupted, httpx.ReadError): ...
+
+
+class _AnswerFailed(errors.AnswerFailed, httpx.ReadError): ...
 
 
 class _Body(httpx.AsyncByteStream):
@@ -54,7 +58,7 @@ def _make_response(response: httpx.Response, body: BodyStream) -> httpx.Response
     )
 
 
-_httpxRARY = HttpLibrary(
+_LIBRARY = HttpLibrary(
     make_response=_make_response,
     transport_error=httpx.TransportError,
     not_sent=(httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout),
@@ -67,6 +71,7 @@ _httpxRARY = HttpLibrary(
     progress_timeout=_ProgressTimeout,
     truncated=_AnswerTruncated,
     interrupted=_AnswerInterrupted,
+    failed=_AnswerFailed,
 )
 
 
@@ -79,8 +84,11 @@ class ResilientTransport(httpx.AsyncBaseTransport):
     are sent again, one for an event stream as long as nothing of it has been handed over: up to its
     first event, for which :meth:`handle_async_request` waits.
 
-    The bytes that are handed over are the server's.  Requests that ask for an event stream are sent
-    with ``Accept-Encoding: identity``.  A request that the SDK itself sends again
+    The bytes that are handed over are the server's, but for a byte order mark before the first
+    event, and a ``[DONE]`` behind an error inside a choice.  The answer to a request whose JSON
+    says ``"stream": true`` is watched even where its type is not that of an event stream, unless
+    that is plainly something else.  Requests that ask for an event stream are sent with
+    ``Accept-Encoding: identity``.  A request that the SDK itself sends again
     (``x-stainless-retry-count``) is sent once only.
 
     :param inner: what carries the requests; by default ``httpx.AsyncHTTPTransport()`` without a
@@ -91,6 +99,7 @@ class ResilientTransport(httpx.AsyncBaseTransport):
         characters divided by 4 and the bound on the answer.
     :param rng: for the jitter of the delays.
     :param wall_clock: seconds since 1970, for a ``Retry-After`` that is a date.
+    :raises TypeError: when a parameter is of a wrong type.
     """
 
     def __init__(
@@ -103,16 +112,25 @@ class ResilientTransport(httpx.AsyncBaseTransport):
         rng: random.Random | None = None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
+        check_parameters(
+            inner=inner,
+            transport=httpx.AsyncBaseTransport,
+            policy=policy,
+            limiter=limiter,
+            estimate=estimate,
+            rng=rng,
+            wall_clock=wall_clock,
+        )
         if inner is None:
             inner = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_connections=None))
         self._inner = inner
         self._sender = Sender(
-            library=_httpxRARY,
+            library=_LIBRARY,
             handle=inner.handle_async_request,
-            policy=policy or TransportPolicy(),
+            policy=TransportPolicy() if policy is None else policy,
             limiter=limiter,
             estimate=estimate,
-            rng=rng or random.Random(),
+            rng=random.Random() if rng is None else rng,
             wall_clock=wall_clock,
         )
 

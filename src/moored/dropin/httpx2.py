@@ -13,6 +13,7 @@ import httpx2
 from . import errors
 from .library import BodyStream, HttpLibrary
 from .limiter import Limiter, estimate_tokens
+from .parameters import check_parameters
 from .policy import TransportPolicy
 from .sending import Sender
 
@@ -32,6 +33,9 @@ class _AnswerTruncated(errors.AnswerTruncated, httpx2.RemoteProtocolError): ...
 
 
 class _AnswerInterrupted(errors.AnswerInterrupted, httpx2.ReadError): ...
+
+
+class _AnswerFailed(errors.AnswerFailed, httpx2.ReadError): ...
 
 
 class _Body(httpx2.AsyncByteStream):
@@ -54,7 +58,7 @@ def _make_response(response: httpx2.Response, body: BodyStream) -> httpx2.Respon
     )
 
 
-_httpx2RARY = HttpLibrary(
+_LIBRARY = HttpLibrary(
     make_response=_make_response,
     transport_error=httpx2.TransportError,
     not_sent=(httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout),
@@ -67,6 +71,7 @@ _httpx2RARY = HttpLibrary(
     progress_timeout=_ProgressTimeout,
     truncated=_AnswerTruncated,
     interrupted=_AnswerInterrupted,
+    failed=_AnswerFailed,
 )
 
 
@@ -86,16 +91,25 @@ class ResilientTransport(httpx2.AsyncBaseTransport):
         rng: random.Random | None = None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
+        check_parameters(
+            inner=inner,
+            transport=httpx2.AsyncBaseTransport,
+            policy=policy,
+            limiter=limiter,
+            estimate=estimate,
+            rng=rng,
+            wall_clock=wall_clock,
+        )
         if inner is None:
             inner = httpx2.AsyncHTTPTransport(limits=httpx2.Limits(max_connections=None))
         self._inner = inner
         self._sender = Sender(
-            library=_httpx2RARY,
+            library=_LIBRARY,
             handle=inner.handle_async_request,
-            policy=policy or TransportPolicy(),
+            policy=TransportPolicy() if policy is None else policy,
             limiter=limiter,
             estimate=estimate,
-            rng=rng or random.Random(),
+            rng=random.Random() if rng is None else rng,
             wall_clock=wall_clock,
         )
 

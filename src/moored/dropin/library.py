@@ -8,6 +8,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import attrs
 
 from .errors import (
+    AnswerFailed,
     AnswerInterrupted,
     AnswerTruncated,
     FirstTokenTimeout,
@@ -98,6 +99,7 @@ class HttpLibrary(Generic[ResponseT]):
     progress_timeout: type[ProgressTimeout]
     truncated: type[AnswerTruncated]
     interrupted: type[AnswerInterrupted]
+    failed: type[AnswerFailed]
 
 
 class BodyStream(AsyncIterable[bytes], Protocol):

@@ -25,8 +25,9 @@ class Retry:
         Anthropic have it.
     :param maximum: upper bound of any delay of our own, in seconds.  8, as these SDKs have it.
     :param multiplier: growth of the bound from one retry to the next.
-    :param retry_after_maximum: cap on a ``Retry-After``, in seconds.  60: limits per minute are
-        over by then.
+    :param retry_after_maximum: the longest ``Retry-After`` that is waited for, in seconds.  60:
+        limits per minute are over by then.  A server that asks for more is not asked again, neither
+        then nor earlier: its answer is handed over at once, as it is.
     :raises ValueError: when a setting is out of bounds.
     """
 
@@ -65,7 +66,11 @@ class TransportPolicy:
         comments count.  ``None`` (default): none but the HTTP library's read timeout, since nobody
         promises bytes while a model thinks.
     :param progress_timeout: seconds without content, once content has begun; comments, pings and
-        empty chunks do not count.  60; ``None``: no bound.
+        empty chunks do not count.  60; ``None``: no bound.  While the model thinks, or a tool runs
+        at the provider, ``first_token_timeout`` holds in its place if it is the longer, as far as
+        events tell: behind the begin of an item of reasoning, a ``web_search_call`` or the like
+        (Responses), of a block of tool use or of thinking (Anthropic), until text comes, or thought
+        that is shown as it is made.
     :param drain_timeout: seconds for what may follow a complete answer, such as the usage behind
         the finish reason, and the end of the body.  5.  It runs out without an error.
     :param required_end: what has to come for an answer to be complete.  ``"finish"`` (default):

@@ -10,7 +10,7 @@ from moored.core.causes import Verdict, status_verdict
 
 from .policy import Retry
 
-__all__ = ["delay", "is_sdk_retry", "retry_after", "should_retry"]
+__all__ = ["asks_too_much", "delay", "is_sdk_retry", "retry_after", "should_retry"]
 
 
 def should_retry(status: int, headers: Mapping[str, str]) -> bool:
@@ -34,12 +34,21 @@ def retry_after(headers: Mapping[str, str], *, wall_time: float) -> float | None
     return backoff.retry_after_of(fields, wall_time=wall_time)
 
 
+def asks_too_much(retry: Retry, asked: float | None) -> bool:
+    """Whether the server asks for a longer delay than ``retry`` allows for.
+
+    Then there is no other attempt: one that comes earlier than asked is refused again, and may
+    prolong the ban.
+    """
+    return asked is not None and asked > retry.retry_after_maximum
+
+
 def delay(retry: Retry, retries: int, asked: float | None, rng: random.Random) -> float:
     """Seconds before retry number ``retries`` (from 0): full jitter, on top of what was asked."""
     upper = backoff.ceiling(
         retries, initial=retry.initial, maximum=retry.maximum, multiplier=retry.multiplier
     )
-    return backoff.delay(upper, rng, floor=min(asked or 0.0, retry.retry_after_maximum))
+    return backoff.delay(upper, rng, floor=asked or 0.0)
 
 
 def is_sdk_retry(headers: Mapping[str, str]) -> bool:

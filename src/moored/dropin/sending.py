@@ -19,7 +19,7 @@ from .body import EventBody, MeteredBody, Source
 from .library import HttpLibrary, HttpRequest, HttpResponse
 from .limiter import Lease, Limiter
 from .policy import TransportPolicy
-from .retries import delay, is_sdk_retry, retry_after, should_retry
+from .retries import asks_too_much, delay, is_sdk_retry, retry_after, should_retry
 
 __all__ = ["Sender"]
 
@@ -28,19 +28,31 @@ ResponseT = TypeVar("ResponseT", bound=HttpResponse)
 
 _log = logging.getLogger("moored.dropin")
 
+# What other streams than events come in: Ollama's own API, and Amazon Bedrock's.
+_OTHER_STREAMS = frozenset(
+    {"application/x-ndjson", "application/jsonl", "application/vnd.amazon.eventstream"}
+)
+
 
 @attrs.frozen
 class _Asked:
     """What a request asks for.
 
     :ivar body: as it is sent, or ``None`` where it comes from a generator and cannot be repeated.
-    :ivar streams: whether an event stream is asked for.
+    :ivar accepts_stream: whether an event stream is asked for, by ``Accept``.
+    :ivar stream: the same, by ``"stream": true`` in the body, as the SDKs' APIs have it.
     :ivar choices: how many answers.
     """
 
     body: bytes | None
-    streams: bool = False
+    accepts_stream: bool = False
+    stream: bool = False
     choices: int = 1
+
+    @property
+    def streams(self) -> bool:
+        """Whether an event stream is asked for."""
+        return self.accepts_stream or self.stream
 
 
 @attrs.frozen
@@ -69,6 +81,7 @@ class Sender(Generic[RequestT, ResponseT]):
     estimate: Callable[[bytes], int]
     rng: random.Random
     wall_clock: Callable[[], float]
+    _warned: bool = attrs.field(init=False, default=False)
 
     async def send(self, request: RequestT) -> ResponseT:
         """Send ``request``, again if need be, and return the answer that is to be had."""
@@ -104,7 +117,8 @@ class Sender(Generic[RequestT, ResponseT]):
         choices = value.get("n")
         return _Asked(
             body,
-            accepts or value.get("stream") is True,
+            accepts,
+            value.get("stream") is True,
             choices if isinstance(choices, int) and choices > 0 else 1,
         )
 
@@ -145,10 +159,10 @@ class Sender(Generic[RequestT, ResponseT]):
             if self.limiter is not None:
                 self.limiter.observe(response.headers, response.status_code)
             if should_retry(response.status_code, response.headers):
-                if not last:
-                    after = retry_after(response.headers, wall_time=self.wall_clock())
+                after = retry_after(response.headers, wall_time=self.wall_clock())
+                if not last and not asks_too_much(self.policy.retry, after):
                     return _Again(f"status {response.status_code}", after)
-            elif _is_event_stream(response):
+            elif self._is_event_stream(response, asked):
                 body = self._event_body(request, asked, attempt, lease, source, response)
                 if body is not None:
                     body.waited = trio.current_time() - began
@@ -163,6 +177,23 @@ class Sender(Generic[RequestT, ResponseT]):
         finally:
             if not handed_over:
                 await source.aclose()
+
+    def _is_event_stream(self, response: ResponseT, asked: _Asked) -> bool:
+        """Whether the answer is an event stream: it says so, or was asked to and says no other."""
+        said = response.headers.get("Content-Type", "")
+        media_type = said.partition(";")[0].strip().lower()
+        if media_type == "text/event-stream":
+            return 200 <= response.status_code < 300
+        if not asked.stream or response.status_code != 200 or _is_something_else(media_type):
+            return False
+        if not self._warned:
+            self._warned = True
+            _log.warning(
+                "an answer to a request for a stream is %s and not text/event-stream: it is "
+                "watched as one, and so are others after it",
+                f"of type {said[:80]!r}" if said else "of no type",
+            )
+        return True
 
     async def _head(self, request: RequestT, asked: _Asked, attempt: int) -> ResponseT:
         bound = self.policy.first_token_timeout if asked.streams else None
@@ -205,6 +236,10 @@ class Sender(Generic[RequestT, ResponseT]):
         )
 
 
-def _is_event_stream(response: HttpResponse) -> bool:
-    media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    return media_type == "text/event-stream" and 200 <= response.status_code < 300
+def _is_something_else(media_type: str) -> bool:
+    """Whether it is a type of which no server says that its events are."""
+    return (
+        media_type.startswith(("audio/", "image/", "video/"))
+        or media_type.endswith(("+json", "/json"))
+        or media_type in _OTHER_STREAMS
+    )

@@ -8,12 +8,10 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-
 from moored.faults.notation import fault_from_dict
 from moored.faults.recording import schedule_from_recording
 from moored.faults.schedule import Fault, ScheduleError
+from moored.faults.yaml_core import YAMLSyntaxError, load_yaml
 
 __all__ = [
     "DocumentError",
@@ -40,9 +38,9 @@ class ScheduleFileError(ValueError):
     """
 
     def __init__(self, file: str, problem: str | ScheduleError) -> None:
-        super().__init__(f"{file}: {problem}")
-        self.file = file
         self.error: ScheduleError | None = problem if isinstance(problem, ScheduleError) else None
+        super().__init__(f"{file}: {problem if self.error is None else self.error.as_json}")
+        self.file = file
 
 
 def load_schedule(file: str | os.PathLike[str]) -> tuple[Fault, ...]:
@@ -82,10 +80,11 @@ class DocumentError(ValueError):
 
 
 def parse(text: str, *, yaml: bool = False) -> Any:
-    """The data in a text of JSON, or of YAML.
+    """The data in a text of JSON, or of YAML, with or without a byte order mark.
 
     :raises DocumentError: when it is none.
     """
+    text = text.removeprefix("\ufeff")
     data = _parse_yaml(text) if yaml else _parse_json(text)
     _check_size(data)
     return data
@@ -139,9 +138,13 @@ def _check_size(data: Any) -> None:
 
 def _parse_json(text: str) -> Any:
     try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number)
-    except (ValueError, RecursionError) as exc:
+        return json.loads(
+            text, object_pairs_hook=_unique, parse_constant=_no_number, parse_int=_integer
+        )
+    except ValueError as exc:
         raise DocumentError(f"not JSON: {exc}") from exc
+    except RecursionError as exc:
+        raise DocumentError("not JSON: nested too deep") from exc
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -153,18 +156,19 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def _integer(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"a number of {len(text)} digits is too long") from None
+
+
 def _no_number(name: str) -> None:
     raise ValueError(f"{name} is no number of JSON's")
 
 
 def _parse_yaml(text: str) -> Any:
-    # YAML 1.2, where "on" is text and 1e3 a number; keys may not be there twice.
     try:
-        return YAML(typ="safe", pure=True).load(text)
-    except MarkedYAMLError as exc:
-        problem = " ".join(str(exc.problem).split("\n")[:1])
-        mark = exc.problem_mark
-        where = "" if mark is None else f" in line {mark.line + 1}, column {mark.column + 1}"
-        raise DocumentError(f"not YAML: {problem}{where}") from exc
-    except (YAMLError, ValueError, RecursionError) as exc:
-        raise DocumentError(f"not YAML: {str(exc).splitlines()[0]}") from exc
+        return load_yaml(text)
+    except YAMLSyntaxError as exc:
+        raise DocumentError(f"not YAML: {exc}") from exc

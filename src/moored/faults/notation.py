@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -55,7 +54,7 @@ def fault_from_dict(data: Mapping[str, Any]) -> Fault:
     :raises ScheduleError: for anything that is wrong.
     """
     if not isinstance(data, Mapping):
-        raise ScheduleError("fault", data, "a fault or a mapping")
+        raise ScheduleError("fault", data, "a fault, or an object with its fields")
     fields = {name: _whole(value) for name, value in data.items()}
     name = fields.pop("fault", None)
     kind = KINDS.get(name) if isinstance(name, str) else None
@@ -68,8 +67,8 @@ def fault_from_dict(data: Mapping[str, Any]) -> Fault:
     for field in ("connection", "attempt", "message"):
         if isinstance(fields.get(field), Mapping):
             fields[field] = _range(field, fields[field])
-    if isinstance(fields.get("body"), Mapping):
-        fields["body"] = _base64(fields["body"])
+    if "body" in fields:
+        fields["body"] = _body(fields["body"])
     return kind(**fields)
 
 
@@ -120,16 +119,16 @@ def _range(field: str, value: Mapping[str, Any]) -> range:
     return range(first, last + 1)
 
 
-def _base64(value: Mapping[str, Any]) -> bytes:
+def _body(value: Any) -> str | bytes:
+    if isinstance(value, str | bytes):
+        return value
+    text = value.get("base64") if isinstance(value, Mapping) and len(value) == 1 else None
     try:
-        (text,) = value.values() if value.keys() == {"base64"} else (None,)
-        return base64.b64decode(text or "", validate=True) if isinstance(text, str) else _fail()
-    except (binascii.Error, TypeError, ValueError):
-        raise ScheduleError("body", dict(value), 'text, or {"base64": "..."}') from None
-
-
-def _fail() -> bytes:
-    raise ValueError("not base64")
+        if isinstance(text, str):
+            return base64.b64decode(text, validate=True)
+    except ValueError:  # binascii.Error is one
+        pass
+    raise ScheduleError("body", value, 'text, or {"base64": "..."}')
 
 
 def _one_of(names: Iterable[str]) -> str:

@@ -56,6 +56,11 @@ class Stream(Generic[M]):
         return None if session is None else session.subprotocol
 
     @property
+    def request_sent(self) -> bool:
+        """Whether the last attempt got as far as sending its request, all of it."""
+        return self._supervisor.request_sent
+
+    @property
     def response_headers(self) -> ResponseHeaders:
         """The headers with which the server answered the last connection: pairs, names in lower
         case; empty before there was one."""

@@ -100,6 +100,7 @@ class Supervisor(Generic[M]):
         self.inbox: Inbox[Any] = self.intake.inbox
         self.connections: int = 0
         self.response_headers: ResponseHeaders = ()
+        self.request_sent: bool = False
         self.gaps: int = 0
         self.nursery: trio.Nursery | None = None  # for what outlives a connection
         self._unreported: deque[Gap] = deque()
@@ -151,7 +152,7 @@ class Supervisor(Generic[M]):
             request_sent=self._request_sent,
             server_retry=lambda seconds: self.handle_if_open(ServerRetry(seconds)),
         )
-        self._left_with = None
+        self._left_with, self.request_sent = None, False
         with trio.CancelScope(deadline=self.machine.next_deadline) as self._scope:
             try:
                 connection = await self.transport.connect(attempt)
@@ -172,6 +173,7 @@ class Supervisor(Generic[M]):
             self.expire()  # connect_timeout passed, and nothing else happened
 
     def _request_sent(self) -> None:
+        self.request_sent = True
         if self.state is State.CONNECTING and self._scope is not None:
             self.handle(RequestSent())
             self._scope.deadline = self.machine.next_deadline
@@ -199,6 +201,7 @@ class Supervisor(Generic[M]):
         if self.state is not State.CONNECTING:
             return  # closed by us in the moment in which it came about
         self.connections += 1
+        self.request_sent = True
         self.response_headers = connection.response_headers
         self.intake.continuity.next_connection()
         if self.hooks.acknowledged is not None:

@@ -103,13 +103,13 @@ class Target:
             raise HookFailed("headers") from exc
 
 
-def call_sync_hook(name: str, hook: Callable[..., Any], *args: Any) -> Any:
+def call_sync_hook(name: str, hook: Callable[..., Any], *args: Any, **options: Any) -> Any:
     """Call a user's callable, and say whose it was if it raises.
 
     :raises HookFailed: from what it raised.
     """
     try:
-        return hook(*args)
+        return hook(*args, **options)
     except Exception as exc:
         raise HookFailed(name) from exc
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 from contextlib import asynccontextmanager
+from functools import partial
 
 import httpx
 import pytest
@@ -12,13 +13,17 @@ import trio
 
 import moored
 from moored.faults import load_schedule, open_server
+from moored.faults.catalogue.moments import Moment
+from moored.faults.catalogue.tcp import TcpFault
 from moored.faults.proxies import ProxySettings
+from moored.faults.schedule import KINDS
 
 selenium = pytest.importorskip("selenium", reason="selenium is not installed")
 from selenium import webdriver  # noqa: E402
 from selenium.common.exceptions import StaleElementReferenceException  # noqa: E402
 from selenium.webdriver.chrome.service import Service  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.support.select import Select  # noqa: E402
 from selenium.webdriver.support.wait import WebDriverWait  # noqa: E402
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
@@ -89,6 +94,15 @@ class Page:
         element = await self.one(selector)
         await self.do(element.clear)
         await self.do(lambda: element.send_keys(text))
+
+    async def select(self, selector, words):
+        """Choose what has these words from a list."""
+
+        def select(driver):
+            Select(driver.find_element(By.CSS_SELECTOR, selector)).select_by_visible_text(words)
+            return True
+
+        await self.until(select)
 
     async def shows(self, selector, words):
         """Wait until an element shows these words."""
@@ -236,6 +250,17 @@ async def test_stalls_and_refusals_by_clicks(page, api):
     await page.shows("#faults li[data-fault=refuse]", "status 418")
 
 
+@pytest.mark.parametrize(("how_many", "words"), [("", "(1 left)"), ("2", "(2 left)"), ("0", None)])
+async def test_how_many_requests_are_refused(page, api, how_many, words):
+    await page.open(api.control.dashboard_url)
+    await page.type("#refuse-times", how_many)
+    await page.click("#refuse")
+    if words is None:
+        await page.shows("#message", "times must be an integer of at least 1, not 0")
+    else:
+        await page.shows("#armed li", f"refuse status=503 {words}")
+
+
 async def test_a_schedule_is_loaded_and_saved(page, api, tmp_path):
     good = [{"fault": "cut", "after_messages": 2, "connection": 1}]
     files = {"wrong.json": [{**good[0], "after_messages": -1}], "good.json": good}
@@ -292,9 +317,70 @@ async def test_any_fault_is_struck_or_armed(page, api):
         await page.shows("#fault-message.wrong", "arm this one")
         await page.type("#fault", '{"fault": "limit_data", "connection": 1}')
         await page.click("#strike")
-        await page.shows("#fault-message.right", "struck 1 connections")
+        await page.shows("#fault-message.right", "struck 1 connection")
         await page.shows("#faults li", "limit_data")
         await page.shows('tr[data-connection="2"] .state', "open")
+
+
+async def test_each_kind_has_a_template_that_works_as_it_is(page, api):
+    proxy = api.control.fault_proxies.get("p").proxy
+    await page.open(api.control.dashboard_url)
+    await page.shows("#feed", "live")
+    for name, kind in KINDS.items():
+        await page.select("#kind", name)
+        await page.click("#arm")
+        await page.shows("#fault-message.right", "armed")
+        assert proxy.armed[-1].kind == name
+        if issubclass(kind, Moment | TcpFault):
+            await page.click("#strike")
+            await page.shows("#fault-message.right", "struck 0 connections")
+    assert len(proxy.armed) == len(KINDS)
+
+
+@pytest.mark.parametrize("kind", ["latency", "slicer", "corrupt"])
+async def test_a_template_shows_when_it_strikes(page, api, kind):
+    async with following(api):
+        await page.open(api.control.dashboard_url)
+        await page.shows("#connections .state", "open")
+        await page.select("#kind", kind)
+        await page.click("#strike")
+        await page.shows("#fault-message.right", "struck 1 connection")
+        await page.shows("#faults li", kind)
+
+
+async def test_each_proxy_has_its_own_messages_and_stays_after_a_reload(page, opened):
+    upstream = "http://127.0.0.1:1"
+    settings = [ProxySettings(name, upstream) for name in ("first", "second", "third")]
+    async with opened(fault_proxies=settings) as api:
+        await page.open(api.control.dashboard_url)
+        await page.shows("#tabs [aria-selected=true]", "first")
+        await page.click("#strike")
+        await page.shows("#fault-message", "struck 0 connections")
+        await page.type("#schedule", "[")
+        await page.click("#apply")
+        await page.shows("#schedule-message", "not JSON")
+        await page.type("#refuse-times", "0")
+        await page.click("#refuse")
+        await page.shows("#message", "times must be")
+
+        await page.click("#tabs button:nth-child(2)")
+        await page.shows("#tabs [aria-selected=true]", "second")
+        for selector in ("#fault-message", "#schedule-message", "#message"):
+            words = "return document.querySelector(arguments[0]).checkVisibility() && "
+            words += "document.querySelector(arguments[0]).textContent"
+            said = await page.do(partial(page.driver.execute_script, words, selector))
+            assert not said
+
+        await page.do(page.driver.refresh)
+        await page.shows("#tabs [aria-selected=true]", "second")
+        await page.click("#tabs button:nth-child(3)")
+        await page.shows("#tabs [aria-selected=true]", "third")
+        await api.proxy("raw")  # The page hears of raw proxies after the others.
+        await page.click("#tabs button:nth-child(4)")
+        await page.do(page.driver.refresh)
+        await page.shows("#tabs [aria-selected=true]", "raw (tcp)")
+        await page.open(api.control.dashboard_url + "#proxy=gone")
+        await page.shows("#tabs [aria-selected=true]", "first")
 
 
 async def test_proxies_are_added_chosen_and_closed(page, api):

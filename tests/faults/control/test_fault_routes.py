@@ -10,7 +10,7 @@ import trio
 from moored.faults import fault_to_dict, load_schedule, open_server, schedule_json_schema
 from moored.faults.proxies import ProxySettings
 
-SCRIPTS = ("page", "api", "model", "tables", "timeline")
+SCRIPTS = ("page", "address", "api", "model", "tables", "templates", "timeline")
 SCHEDULE = [{"fault": "cut", "after_messages": 3, "how": "rst", "connection": 1}]
 
 
@@ -217,7 +217,8 @@ async def test_an_unknown_state_is_told(api, state):
         ({"fault": "refuse"}, "fault must be one that can strike an open connection (arm this"),
         ({"fault": "cut", "how": "x"}, "how must be"),
         ({"fault": "nothing"}, "fault must be one of 'cut'"),
-        ([], "fault must be a fault or a mapping"),
+        ({"fault": "cut", "how": None}, "how must be 'fin' or 'rst', not null"),
+        ([], "fault must be a fault, or an object with its fields"),
     ],
 )
 async def test_a_wrong_strike_is_told(api, fault, words):

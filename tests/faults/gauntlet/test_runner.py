@@ -51,7 +51,7 @@ SSE_CLIENT = """
         ("print('x' * 999)", "printed an endless line"),
         ("print('hello')", "printed what is no id: 'hello'"),
         ("1 / 0", "never connected"),
-        ("import os; os.abort()", "never connected"),
+        ("import os; os.abort()", "died of signal 6"),
         # Without a position: all from the start again, and any end is taken for the end.
         (SSE_CLIENT.format(connections=2, copies=1), "2 duplicated"),
         (SSE_CLIENT.format(connections=1, copies=1), "3 lost"),

@@ -94,6 +94,9 @@ def test_what_became_of_the_messages(record, texts, verdict, points):
         (ran(1, 2, 3, 4, 5, status=-11), "died of signal 11"),
         (ran(1, 2, "hello", 3, 4, 5), "printed what is no id: 'hello'"),
         (ran(1, 2, "-3", 3, 4, 5), "printed what is no id: '-3'"),
+        (ran(1, "02", 3, 4, 5), "printed what is no id: '02'"),
+        (ran(1, 2, "+3", 4, 5), "printed what is no id: '+3'"),
+        (ran("Traceback", status=-6), "died of signal 6"),
         (ran(1, 2, "٣", 4, 5), "printed what is no id: '٣'"),
     ],
 )
@@ -105,6 +108,11 @@ def test_what_counts_for_nothing(record, run, verdict):
 def test_who_invents_the_messages_gets_nothing(record):
     got = score(record(ran(1, 2, 3, 4, 5), connections=(), injected=()))
     assert (got.ok, got.verdict, got.points) == (False, "never connected", 0)
+
+
+def test_who_dies_before_it_connects_is_told_so(record):
+    got = score(record(ran(status=-11), connections=(), injected=()))
+    assert (got.ok, got.verdict, got.points) == (False, "died of signal 11", 0)
 
 
 def test_who_does_not_meet_the_fault_gets_nothing(record):
@@ -282,7 +290,7 @@ def test_what_came_before_giving_up_has_to_be_right(final):
 
 
 def test_the_output_is_read(record):
-    got = printed(record(ran("1", "02", "", "x", "y", "6")))
+    got = printed(record(ran("1", "2", "", "x", "y", "6")))
     assert [number for _, number in got.ids] == [1, 2]
     assert got.junk == "x"
 

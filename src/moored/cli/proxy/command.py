@@ -42,7 +42,7 @@ _NAME = "proxy"
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="Instead of --upstream: a list of proxies, as JSON or YAML, each with name, upstream, and "
-    "port or listen, schedule, seed.",
+    "port or listen, schedule, seed.  The options for these, and --record, are refused then.",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
@@ -72,7 +72,8 @@ _NAME = "proxy"
     "--record",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Write what was injected, at the end, as JSON for --schedule.",
+    help="Write what was injected, at the end, as JSON for --schedule.  Not with --config: there, "
+    "the dashboard and the API of --control save the recording of each proxy.",
 )
 @click.option(
     "--control",
@@ -145,8 +146,8 @@ def proxy(
         async with AsyncExitStack() as stack:
             output = None if record is None else stack.enter_context(_opened(record))
             running, dashboard = await _start(stack, place, token)
-            for settings in proxies:
-                named = await _open(running, settings)
+            # Nothing is announced unless all can listen.
+            for named in [await _open(running, settings) for settings in proxies]:
                 if output is not None:
                     stack.callback(_write, named.proxy, output)
                 announce(named.proxy.url if config is None else f"{named.name} {named.proxy.url}")

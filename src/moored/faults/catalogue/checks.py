@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from collections.abc import Iterable
@@ -42,6 +43,14 @@ class ScheduleError(ValueError):
         self.value = value
         self.bound = bound
 
+    @property
+    def as_json(self) -> str:
+        """The same message for those who wrote JSON or YAML: ``null`` where Python has ``None``."""
+        if isinstance(self.value, str):
+            return str(self)
+        shown = json.dumps(self.value, ensure_ascii=False, default=repr)
+        return f"{self.field} must be {self.bound}, not {shown}"
+
 
 def _numbers(field: str, value: object) -> Numbers:
     """What a field that aims by number is given, checked."""
@@ -56,7 +65,7 @@ def _numbers(field: str, value: object) -> Numbers:
         if not given:
             raise ScheduleError(field, value, "at least one number")
     else:
-        raise ScheduleError(field, value, "a number, several, a range, or None")
+        raise ScheduleError(field, value, "a number, several, or a range of them")
     for number in given:
         check_integer(field, number, minimum=1)
     return value  # type: ignore[return-value]

@@ -43,10 +43,10 @@ def _headers(value: object) -> Headers:
             raise TypeError
         headers = tuple((name, text) for name, text in pairs)
     except (TypeError, ValueError):
-        raise ScheduleError("headers", value, "a dict, or pairs of name and value") from None
+        raise ScheduleError("headers", value, "an object, or pairs of name and value") from None
     for name, text in headers:
         if not (isinstance(name, str) and isinstance(text, str)):
-            raise ScheduleError("headers", (name, text), "pairs of text")
+            raise ScheduleError("headers", [name, text], "pairs of text")
         token = name.isascii() and name.replace("-", "").replace("_", "").isalnum()
         if not token or name.lower() in _RESERVED_HEADERS:
             raise ScheduleError("headers", name, "a header name that the proxy does not set itself")

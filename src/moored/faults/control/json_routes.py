@@ -70,7 +70,7 @@ def _told(handler: Handler) -> Handler:
             return answer({"error": str(exc)}, 400)
         except ScheduleError as exc:
             facts = {"field": exc.field, "value": _plain(exc.value), "bound": exc.bound}
-            return answer({"error": str(exc), **facts}, 400)
+            return answer({"error": exc.as_json, **facts}, 400)
 
     return respond
 

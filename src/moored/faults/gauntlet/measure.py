@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
 
@@ -27,6 +28,9 @@ __all__ = [
 _UP_TO_THE_CLIENT = (IgnoreClose, LatePongs, SwallowPings)
 """These faults strike only a client that pings, or that waits for the end of its closing."""
 
+_ID = re.compile(r"(0|[1-9][0-9]*)\Z")
+"""An id as the feed has it: ``01`` is another text than ``1``."""
+
 _TOLERANCE = 0.1
 """A retry may come so much before its time, in seconds: clocks are read at both ends of a wire."""
 
@@ -36,7 +40,7 @@ class Printed:
     """What a client printed.
 
     :ivar ids: the numbers, with the time of each; the end message's own is left out.
-    :ivar junk: the first line that is no number, or ``None``.
+    :ivar junk: the first line that is no id, or ``None``.
     """
 
     ids: tuple[tuple[float, int], ...]
@@ -49,7 +53,7 @@ def printed(record: TrialRecord) -> Printed:
     junk: str | None = None
     for line in record.run.lines:
         text = line.text
-        if text.isascii() and text.isdigit():
+        if _ID.match(text):
             ids.append((line.time, int(text)))
         elif text and junk is None:
             junk = text

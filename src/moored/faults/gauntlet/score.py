@@ -100,6 +100,8 @@ def _failure(
             "not started": "could not be started",
         }
         return words[run.end]
+    if run.status is not None and run.status < 0:
+        return f"died of signal {-run.status}"
     if junk is not None:
         return f"printed what is no id: {junk[:40]!r}"
     if not record.connections:
@@ -111,9 +113,8 @@ def _failure(
     invented = measure.never_sent(record, numbers)
     if invented:
         return f"printed {invented} {'id' if invented == 1 else 'ids'} that nobody had sent"
-    died = run.status is not None and run.status < 0
-    if died or (record.trial.survivable and run.status != 0):
-        return _ending(run.status)
+    if record.trial.survivable and run.status != 0:
+        return f"gave up (status {run.status})"
     if not record.trial.survivable and run.status == 0:
         return "exited with 0, as if it had seen the end"
     if measure.unstruck(record):
@@ -122,12 +123,6 @@ def _failure(
         if count.exact:  # else it says more what is lost
             return "came through without meeting the fault"
     return None
-
-
-def _ending(status: int | None) -> str:
-    if status is not None and status < 0:
-        return f"died of signal {-status}"
-    return f"gave up (status {status})"
 
 
 def _survived(judged: Score) -> Score:

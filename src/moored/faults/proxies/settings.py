@@ -95,8 +95,21 @@ def _proxies(data: Any, *, directory: Path) -> tuple[ProxySettings, ...]:
             raise ScheduleError(f"[{index}].{exc.field}", exc.value, exc.bound) from exc
         if settings.name in found:
             raise ScheduleError(f"[{index}].name", settings.name, "another one than those before")
+        for other in found.values():
+            if _is_same_address(other, settings):
+                field = "listen" if "listen" in item else "port"
+                bound = f"another address than that of {other.name!r}"
+                raise ScheduleError(f"[{index}].{field}", item[field], bound)
         found[settings.name] = settings
     return tuple(found.values())
+
+
+def _is_same_address(one: ProxySettings, other: ProxySettings) -> bool:
+    """Whether only one of them could listen, as far as that can be told before."""
+    if not one.port or one.port != other.port:
+        return False
+    hosts = {"127.0.0.1" if host == "localhost" else host for host in (one.host, other.host)}
+    return len(hosts) == 1 or ("0.0.0.0" in hosts and not any(":" in host for host in hosts))
 
 
 def _name(value: Any) -> str:

@@ -1,8 +1,10 @@
 // The page: what is shown of the model, and what its buttons do.
 
+import { chosen, keep } from "./address.js";
 import { Refused, ask, download, readFeed, setToken, takeToken } from "./api.js";
 import { details, model, now, reset, take } from "./model.js";
 import { bytes, showConnections, showFaults } from "./tables.js";
+import { template } from "./templates.js";
 import { drawTimeline } from "./timeline.js";
 
 const RETRY_MS = 1000;
@@ -61,6 +63,8 @@ function draw() {
 
 function showTabs() {
   const keys = model.proxies.map((each) => each.key);
+  const wanted = chosen();
+  if (keys.includes(wanted) && wanted !== selected) choose(wanted);
   if (!keys.includes(selected)) choose(keys[0] ?? null);
   const tabs = $("#tabs");
   if (tabs.dataset.keys !== keys.join(" ")) {
@@ -78,7 +82,7 @@ function newTab({ key, kind, name }) {
   tab.dataset.key = key;
   tab.textContent = kind === "raw" ? `${name} (tcp)` : name;
   tab.addEventListener("click", () => {
-    choose(key);
+    keep(key);
     draw();
   });
   return tab;
@@ -89,7 +93,8 @@ function choose(key) {
   $("#connections tbody").replaceChildren();
   $("#faults").replaceChildren();
   delete $("#faults").dataset.mark;
-  say($("#schedule-message"), "", true);
+  for (const output of document.querySelectorAll("main output")) say(output, "", true);
+  $("#message").hidden = true;
   if (key !== null && !isRaw()) attempt(showSchedule);
 }
 
@@ -146,11 +151,9 @@ for (const button of document.querySelectorAll("#controls [data-strike]")) {
 }
 
 $("#refuse").addEventListener("click", () => {
-  const fault = {
-    fault: "refuse",
-    status: $("#refuse-status").valueAsNumber,
-    times: $("#refuse-times").valueAsNumber,
-  };
+  const fault = { fault: "refuse", status: $("#refuse-status").valueAsNumber };
+  // What is left empty is left out: null would be for ever.
+  if ($("#refuse-times").value !== "") fault.times = $("#refuse-times").valueAsNumber;
   if ($("#refuse-retry").value !== "") fault.retry_after = $("#refuse-retry").valueAsNumber;
   attempt(() => ask("POST", path("/armed"), fault));
 });
@@ -170,10 +173,8 @@ async function fillKinds() {
   $("#kind").replaceChildren(...kinds.map((kind) => new Option(kind)));
   const show = () => {
     const schema = $defs[$("#kind").value];
-    const fault = { fault: $("#kind").value };
-    for (const name of schema.required) fault[name] ??= schema.properties[name].minimum ?? 1;
     $("#kind-text").textContent = schema.description;
-    $("#fault").value = JSON.stringify(fault, null, 2);
+    $("#fault").value = JSON.stringify(template($("#kind").value), null, 2);
     $("#fault").title = Object.keys(schema.properties).join(", ");
   };
   $("#kind").addEventListener("change", show);
@@ -182,9 +183,11 @@ async function fillKinds() {
 
 async function sendFault(tail) {
   const output = $("#fault-message");
+  say(output, "", true);
   try {
     const answer = await (await ask("POST", path(tail), $("#fault").value)).json();
-    const words = tail === "/strike" ? `struck ${answer.struck} connections` : "armed";
+    const some = answer.struck === 1 ? "1 connection" : `${answer.struck} connections`;
+    const words = tail === "/strike" ? `struck ${some}` : "armed";
     say(output, words, true);
   } catch (error) {
     say(output, error.message, false);
