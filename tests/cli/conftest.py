@@ -6,11 +6,14 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 
 import attrs
 import pytest
 import trio
+from anyio.from_thread import start_blocking_portal
+
+from moored.cli import main
 
 LIMIT = 30.0  # seconds: far more than any of these needs
 # A leaked socket or a coroutine that was never awaited would show on standard error.
@@ -56,6 +59,27 @@ def moored():
         )
 
     return run
+
+
+@pytest.fixture
+def moored_here(capfd):
+    """Run a command in this process: where no signal or terminal is the point, it is faster."""
+
+    def run(*arguments):
+        return Result(main(arguments), *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def serving():
+    """Enter async context managers, such as servers, in a Trio loop in a thread of its own."""
+    with start_blocking_portal("trio") as portal, ExitStack() as stack:
+
+        def enter(context):
+            return stack.enter_context(portal.wrap_async_context_manager(context))
+
+        yield enter
 
 
 class Running:

@@ -6,13 +6,12 @@ import os
 import signal
 import subprocess
 import termios
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import partial
 
 import attrs
 import pytest
 import trio
-from anyio.from_thread import start_blocking_portal
 
 from moored import faults
 from moored.cli import main
@@ -39,41 +38,6 @@ def reply_to(*messages, **fields):
 
 
 HELLO = reply_to(("user", "hello"))
-
-
-@attrs.frozen
-class Outcome:
-    """What the command did in this process, which has no terminal."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def errors(self):
-        return self.err.splitlines()
-
-
-@pytest.fixture
-def ask(capfd):
-    """Run the command in this process: most tests need no other, and are the faster for it."""
-
-    def run(*given):
-        status = main(given)
-        return Outcome(status, *capfd.readouterr())
-
-    return run
-
-
-@pytest.fixture
-def serving():
-    """Enter async context managers, such as servers, in a Trio loop in a thread of its own."""
-    with start_blocking_portal("trio") as portal, ExitStack() as stack:
-
-        def enter(context):
-            return stack.enter_context(portal.wrap_async_context_manager(context))
-
-        yield enter
 
 
 # ---------------------------------------------------------------------------- a scripted provider
@@ -203,9 +167,9 @@ async def test_the_prompt_from_standard_input_with_a_system_message_and_fields(m
     assert (result.status, result.out, result.err) == (0, expected.text + "\n", "")
 
 
-def test_one_json_object_with_the_cost(ask, serving):
+def test_one_json_object_with_the_cost(moored_here, serving):
     server = serving(faults.open_server())
-    result = ask(*arguments(server.url, "--json", *PRICE))
+    result = moored_here(*arguments(server.url, "--json", *PRICE))
     assert (result.status, result.err) == (0, "")
     data = json.loads(result.out)
     made = HELLO.usage["completion_tokens"]
@@ -226,16 +190,19 @@ def test_one_json_object_with_the_cost(ask, serving):
     assert (data["attempts"], data["failures"]) == (1, [])
 
 
-def test_without_a_price_the_cost_is_unknown_and_not_nothing(ask, serving):
+def test_without_a_price_the_cost_is_unknown_and_not_nothing(moored_here, serving):
     server = serving(faults.open_server())
-    plain, as_json = ask(*arguments(server.url)), ask(*arguments(server.url, "--json"))
+    plain, as_json = (
+        moored_here(*arguments(server.url)),
+        moored_here(*arguments(server.url, "--json")),
+    )
     assert plain.errors[-1] == (
         "moored: cost unknown: there is no price for 'mock' (--price gives it)"
     )
     assert json.loads(as_json.out)["cost"] is None
 
 
-def test_tool_calls_refusals_cached_and_reasoning_tokens_are_told(ask, serving):
+def test_tool_calls_refusals_cached_and_reasoning_tokens_are_told(moored_here, serving):
     call = {"index": 0, "id": "c1", "function": {"name": "tide", "arguments": '{"at":'}}
     details = {
         "prompt_tokens_details": {"cached_tokens": 3},
@@ -250,7 +217,7 @@ def test_tool_calls_refusals_cached_and_reasoning_tokens_are_told(ask, serving):
         usage(5, 4, **details),
         DONE,
     ]
-    result = ask(*arguments(serving(provider(script)).url))
+    result = moored_here(*arguments(serving(provider(script)).url))
     assert result.status == 0
     assert result.out == "I would rather not.\n"
     assert result.errors[:2] == [
@@ -263,9 +230,9 @@ def test_tool_calls_refusals_cached_and_reasoning_tokens_are_told(ask, serving):
 # ---------------------------------------------------------------------------- money
 
 
-def test_a_budget_without_a_price_says_how_to_go_on(ask, serving):
+def test_a_budget_without_a_price_says_how_to_go_on(moored_here, serving):
     server = serving(faults.open_server())
-    result = ask(*arguments(server.url, "--budget", "1"))
+    result = moored_here(*arguments(server.url, "--budget", "1"))
     assert server.requests == ()
     assert (result.status, result.out) == (1, "")
     (line,) = result.errors
@@ -273,12 +240,12 @@ def test_a_budget_without_a_price_says_how_to_go_on(ask, serving):
     assert "give it with --price INPUT,OUTPUT, in US dollars for a million tokens" in line
 
 
-def test_what_may_cost_more_than_the_budget_is_not_sent(ask, serving):
+def test_what_may_cost_more_than_the_budget_is_not_sent(moored_here, serving):
     server = serving(faults.open_server())
     more = [*PRICE, "--field", "max_tokens=10", "--budget"]
-    refused = ask(*arguments(server.url, *more, "0.00002", "--json"))
+    refused = moored_here(*arguments(server.url, *more, "0.00002", "--json"))
     assert server.requests == ()
-    sent = ask(*arguments(server.url, *more, "$0.001"))
+    sent = moored_here(*arguments(server.url, *more, "$0.001"))
     assert refused.status == 1
     data = json.loads(refused.out)
     assert (data["complete"], data["error"]["type"]) == (False, "BudgetExceeded")
@@ -302,9 +269,9 @@ PARTIAL = "".join(HELLO.tokens[:5])
 
 
 @BOTH
-def test_a_cut_answer_is_shown_as_far_as_it_came(ask, serving, transport):
+def test_a_cut_answer_is_shown_as_far_as_it_came(moored_here, serving, transport):
     proxy = faulty(serving, CUT)
-    result = ask(*arguments(proxy.http_url, *PRICE, transport=transport))
+    result = moored_here(*arguments(proxy.http_url, *PRICE, transport=transport))
     assert len(proxy.injected) == 1
     assert result.status == 1
     assert result.out == PARTIAL + "\n"
@@ -316,8 +283,8 @@ def test_a_cut_answer_is_shown_as_far_as_it_came(ask, serving, transport):
     assert line.startswith("moored: the answer is not complete: the stream ended before")
 
 
-def test_a_cut_answer_as_json(ask, serving):
-    result = ask(*arguments(faulty(serving, CUT).url, *PRICE, "--json"))
+def test_a_cut_answer_as_json(moored_here, serving):
+    result = moored_here(*arguments(faulty(serving, CUT).url, *PRICE, "--json"))
     assert result.status == 1
     data = json.loads(result.out)
     assert data["text"] == PARTIAL
@@ -328,8 +295,8 @@ def test_a_cut_answer_as_json(ask, serving):
     assert data["cost"]["estimated"] is True
 
 
-def test_a_pipe_gets_nothing_that_is_to_be_discarded(ask, serving):
-    result = ask(*arguments(faulty(serving, CUT).url, *PRICE, "--on-interrupt", "restart"))
+def test_a_pipe_gets_nothing_that_is_to_be_discarded(moored_here, serving):
+    result = moored_here(*arguments(faulty(serving, CUT).url, *PRICE, "--on-interrupt", "restart"))
     assert result.status == 0, result.err
     assert result.out == HELLO.text + "\n"
     recovered, told, cost = result.errors
@@ -355,36 +322,36 @@ async def test_a_terminal_is_told_to_discard(more):
     assert len(rest) == (0 if more else 3)
 
 
-def test_a_continued_answer_goes_on_where_it_was_cut(ask, serving):
+def test_a_continued_answer_goes_on_where_it_was_cut(moored_here, serving):
     scripts = [[delta(content="The sea")], [delta(content=" is salt."), STOP, usage(9, 3), DONE]]
     asked = serving(provider(*scripts))
     more = ["--on-interrupt", "continue", "--prefill", "assistant"]
-    result = ask(*arguments(asked.url, *more))
+    result = moored_here(*arguments(asked.url, *more))
     assert (result.status, result.out) == (0, "The sea is salt.\n")
     assert result.errors[0].startswith("moored: the model continued the answer after: the stream")
     assert asked.requests[1]["messages"][-1] == {"role": "assistant", "content": "The sea"}
 
 
-def test_where_it_cannot_be_recovered_as_wanted_it_says_why(ask, serving):
+def test_where_it_cannot_be_recovered_as_wanted_it_says_why(moored_here, serving):
     asked = serving(provider([delta(content="The sea")]))
-    result = ask(*arguments(asked.url, "--on-interrupt", "resume"))
+    result = moored_here(*arguments(asked.url, "--on-interrupt", "resume"))
     assert (result.status, result.out) == (1, "The sea\n")
     assert result.errors[-1].endswith("(not recovered: the server gave no cursor)")
 
 
-def test_a_refusal_before_the_answer_is_recovered_from(ask, serving):
+def test_a_refusal_before_the_answer_is_recovered_from(moored_here, serving):
     refuse = faults.Refuse(status=429, retry_after=0, times=1)
-    result = ask(*arguments(faulty(serving, refuse).url))
+    result = moored_here(*arguments(faulty(serving, refuse).url))
     assert (result.status, result.out) == (0, HELLO.text + "\n")
     assert result.errors[0].startswith("moored: asked again after: ")
     assert "429" in result.errors[0]
     assert result.errors[1].endswith("finish reason stop, 2 attempts")
 
 
-def test_a_wrong_key_is_an_error_that_does_not_show_it(ask, serving, monkeypatch):
+def test_a_wrong_key_is_an_error_that_does_not_show_it(moored_here, serving, monkeypatch):
     monkeypatch.setenv("THE_KEY", "sk-of-somebody-else")
     server = serving(faults.open_server(api_key=KEY))
-    result = ask(*arguments(server.url, "--api-key-env", "THE_KEY"))
+    result = moored_here(*arguments(server.url, "--api-key-env", "THE_KEY"))
     assert (result.status, result.out) == (1, "")
     assert "401" in result.errors[-1]
     assert "somebody" not in result.err
@@ -477,8 +444,8 @@ async def test_without_a_terminal_a_missing_key_is_wrong_usage():
 WITH_CONTROLS = [delta(content="a\x1b]0;b\x07c\td\r\ne\x9bf"), STOP, usage(1, 1), DONE]
 
 
-def test_control_characters_reach_a_pipe(ask, serving):
-    result = ask(*arguments(serving(provider(WITH_CONTROLS)).url, "-q"))
+def test_control_characters_reach_a_pipe(moored_here, serving):
+    result = moored_here(*arguments(serving(provider(WITH_CONTROLS)).url, "-q"))
     assert result.out == "a\x1b]0;b\x07c\td\r\ne\x9bf\n"
 
 

