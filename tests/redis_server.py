@@ -18,18 +18,31 @@ on_redis = [
 ]
 
 
+def a_free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
 class Server:
     """A server on a free port, without persistence; it can be stopped and started again."""
 
-    def __init__(self, directory):
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            self.port = listener.getsockname()[1]
+    def __init__(self, directory, *more_arguments):
+        self.port = a_free_port()
         self.directory = directory
+        self.more_arguments = more_arguments
         self.process = None
 
     def start(self):
-        arguments = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
+        arguments = [
+            "--port",
+            str(self.port),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            *self.more_arguments,
+        ]
         self.process = subprocess.Popen(
             ["redis-server", *arguments, "--dir", str(self.directory)], stdout=subprocess.DEVNULL
         )
@@ -75,8 +88,8 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(directory):
-    server = Server(directory)
+def running(directory, *more_arguments):
+    server = Server(directory, *more_arguments)
     server.start()
     try:
         yield server

@@ -1,5 +1,7 @@
 """Budgets within one process, under an injected clock."""
 
+import decimal
+import re
 from decimal import Decimal
 
 import pytest
@@ -11,7 +13,7 @@ from trio.testing import assert_checkpoints
 
 from moored.chat.budget import Budget
 from moored.chat.errors import BudgetExceeded, ChatError
-from moored.chat.ledger import WINDOW_BUCKETS, Ledger, Terms, dollars, nanodollars
+from moored.chat.ledger import MAXIMUM_USD, WINDOW_BUCKETS, Ledger, Terms, dollars, nanodollars
 
 
 class Clock:
@@ -337,15 +339,62 @@ def test_amounts_are_rounded_up_to_a_nanodollar(usd, nanos):
 
 
 @pytest.mark.parametrize("usd", [-1, float("nan"), float("inf"), "1000000.1"])
-async def test_an_amount_out_of_bounds_is_refused(usd):
+async def test_a_limit_or_an_estimate_out_of_bounds_is_refused(usd):
     with pytest.raises(ValueError, match=r"Budget\.limit_usd must be from 0 to 1000000, not "):
         Budget(usd)
     budget = Budget(1)
     with pytest.raises(ValueError, match="estimated_usd must be from 0 to 1000000, not "):
         await spend(budget, usd)
+
+
+@pytest.mark.parametrize(
+    ("usd", "shown"),
+    [
+        (-1, "-1"),
+        (float("nan"), "NaN"),
+        (Decimal("sNaN"), "sNaN"),
+        (-float("inf"), "-Infinity"),
+        pytest.param(-(10**5000), "-1.00000000000e+5000", id="huge"),
+    ],
+)
+async def test_what_nothing_can_have_cost_is_refused(usd, shown):
+    budget = Budget(1)
     async with budget.reserve("0.5") as reservation:
-        with pytest.raises(ValueError, match="actual_usd must be from 0 to 1000000, not "):
+        with pytest.raises(
+            ValueError, match=f"actual_usd must be at least 0, not {re.escape(shown)}$"
+        ):
             reservation.settle(usd)
+    assert budget.spent_usd == Decimal("0.5")
+
+
+@pytest.mark.parametrize(
+    "usd", ["1000000.1", 10**18, pytest.param(10**5000, id="huge"), "1e999999", float("inf")]
+)
+async def test_a_cost_beyond_the_maximum_is_taken_as_the_maximum(usd, caplog):
+    """As where a provider reports 10**18 tokens: to raise would leave the budget unsettled."""
+    budget = Budget(1)
+    async with budget.reserve("0.5") as reservation:
+        reservation.settle(usd)
+    assert figures(budget) == (MAXIMUM_USD, 0, 0)
+    [record] = caplog.records
+    assert "at least $1000000, where $0.5 was reserved" in record.getMessage()
+    with pytest.raises(BudgetExceeded):
+        await spend(budget, "0.1")
+
+
+async def test_amounts_do_not_depend_on_the_callers_decimal_context():
+    context = decimal.Context(prec=5, rounding=decimal.ROUND_DOWN, traps=[decimal.Inexact])
+    with decimal.localcontext(context):
+        budget = Budget("123.456789")
+        async with budget.reserve("1.23456789") as reservation:
+            assert reservation.estimated_usd == Decimal("1.23456789")
+            reservation.settle("1.2345678901")
+        with pytest.raises(BudgetExceeded, match=r"\$123.456789 has no room for \$122.3: "):
+            await spend(budget, "122.3")
+        with pytest.raises(TypeError, match="must be a number"):
+            Budget("much")
+    assert budget.limit_usd == Decimal("123.456789")
+    assert figures(budget) == (Decimal("1.234567891"), 0, Decimal("122.222221109"))
 
 
 @pytest.mark.parametrize("usd", ["much", None, True, b"1"])

@@ -14,7 +14,7 @@ from moored.chat.budget_redis import RedisBudgetStore, _Ticket
 from moored.chat.errors import BudgetExceeded, BudgetUnavailable
 from moored.chat.ledger import Figures, Ledger, Terms
 
-from ..redis_server import on_redis
+from ..redis_server import a_free_port, on_redis, running
 
 pytestmark = on_redis
 
@@ -34,6 +34,18 @@ async def own_client(own_redis_server):
 async def spend(budget, usd):
     async with budget.reserve(usd) as reservation:
         reservation.settle(usd)
+
+
+async def until_asked_again(store):
+    """It leaves Redis alone for a while after it was lost."""
+    await trio.sleep_until(store._outage.retry_at)
+
+
+def count_calls(store):
+    """The names of the operations that Redis is asked for from now on."""
+    script, asked = store._script, []
+    store._script = lambda keys, arguments: (asked.append(arguments[0]), script(keys, arguments))[1]
+    return asked
 
 
 async def figures(budget):
@@ -80,6 +92,23 @@ async def test_budgets_of_other_scopes_windows_and_prefixes_are_others(client):
         "moored:budget:{a:60000000}",
         "other:{a:0}",
     }
+
+
+async def test_scopes_may_hold_anything_and_stay_within_one_slot_of_a_cluster(tmp_path):
+    """Braces would end the hash tag, or leave it empty, and the keys would be in several slots."""
+    scopes = ["}", "{", "{}", "}x{", "a{b}c", "", "%7D", "ü:1 \n", "a\x00b"]
+    # The other port is by default one 10,000 higher, which may be none.
+    cluster = ["--cluster-enabled", "yes", "--cluster-port", str(a_free_port())]
+    with running(tmp_path, *cluster) as server:
+        async with coredis.Redis(host="127.0.0.1", port=server.port) as node:
+            await node.cluster_addslots(list(range(16384)))
+            while (await node.cluster_info())["cluster_state"] != "ok":  # noqa: ASYNC110
+                await trio.sleep(0.02)
+            store = RedisBudgetStore(node)
+            for scope in scopes:
+                await spend(Budget(1, 3600, scope, store=store), "0.7")
+            for scope in scopes:  # and each is its own
+                assert (await figures(Budget(1, 3600, scope, store=store)))[0] == Decimal("0.7")
 
 
 async def test_a_block_left_without_settling_keeps_the_estimate_as_spent(client):
@@ -224,6 +253,7 @@ async def test_a_reservation_cancelled_on_the_way_leaves_nothing(redis_server, c
         async with budget.reserve("0.5"):
             pytest.fail("it was let through")
     assert budget.store.unsettled == 1
+    await until_asked_again(budget.store)
     assert await figures(budget) == (0, 0, 1)
     assert budget.store.unsettled == 0
 
@@ -278,6 +308,7 @@ async def test_without_redis_nothing_is_let_through(own_redis_server, own_client
         assert caught.value.scope == "team"
     assert not store.available
     own_redis_server.start()
+    await until_asked_again(store)
     await spend(budget, "0.2")
     assert store.available
     assert [type(each) for each in heard] == [coredis.exceptions.ConnectionError, type(None)]
@@ -294,6 +325,7 @@ async def test_open_lets_everything_through_and_books_it_when_redis_is_back(
         await spend(budget, "0.6")
     assert store.unsettled == 3
     own_redis_server.start()
+    await until_asked_again(store)
     with pytest.raises(BudgetExceeded) as caught:
         await spend(budget, "0.1")
     assert caught.value.spent_usd == Decimal("1.8")
@@ -308,6 +340,7 @@ async def test_a_settlement_that_finds_no_redis_is_made_up_for(redis_server, cli
             reservation.settle("0.2")
             stack.enter_context(redis_server.frozen())
     assert store.unsettled == 1
+    await until_asked_again(store)
     assert await figures(budget) == (Decimal("0.2"), 0, Decimal("0.8"))
 
 
@@ -320,18 +353,19 @@ async def test_what_a_redis_that_hung_reserves_after_all_is_given_back(redis_ser
             with pytest.raises(BudgetUnavailable):
                 await spend(budget, "0.5")
     assert store.unsettled == 1
+    await until_asked_again(store)
     assert await figures(budget) == (0, 0, 1)
 
 
 async def test_while_redis_is_lost_a_settlement_does_not_wait_for_it(redis_server, client):
     store = RedisBudgetStore(client, timeout=0.05, fail="open")
     budget = Budget(1, store=store)
-    script, asked = store._script, []
-    store._script = lambda keys, arguments: (asked.append(arguments[0]), script(keys, arguments))[1]
+    asked = count_calls(store)
     with redis_server.frozen():
         await spend(budget, "0.1")
         await spend(budget, "0.1")
-    assert asked == ["reserve", "figures"]
+    assert asked == ["reserve"]
+    await until_asked_again(store)
     assert await figures(budget) == (Decimal("0.2"), 0, Decimal("0.8"))
 
 
@@ -344,6 +378,7 @@ async def test_open_does_not_count_twice_what_redis_did_reserve(redis_server, cl
         reservation = await block.__aenter__()
     reservation.settle("0.2")
     await block.__aexit__(None, None, None)
+    await until_asked_again(store)
     assert await figures(budget) == (Decimal("0.2"), 0, Decimal("0.8"))
 
 
@@ -353,6 +388,73 @@ async def test_a_redis_that_answers_with_an_error_is_of_no_use(client):
     with pytest.raises(BudgetUnavailable) as caught:
         await spend(budget, "0.1")
     assert "wrong kind of value" in str(caught.value.__cause__)
+
+
+async def test_an_error_of_one_budget_holds_up_no_other(client):
+    """Redis answers, if with an error, so that nobody would wait for it."""
+    store = RedisBudgetStore(client)
+    await client.set("moored:budget:{bad:0}:spent", "something else")
+    with pytest.raises(BudgetUnavailable):
+        await spend(Budget(1, scope="bad", store=store), "0.1")
+    assert not store.available
+    good = Budget(1, scope="good", store=store)
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(spend, good, "0.1")
+    assert await figures(good) == (Decimal("0.5"), 0, Decimal("0.5"))
+
+
+@pytest.mark.parametrize("fail", ["closed", "open"])
+async def test_a_redis_that_hangs_is_asked_again_after_a_while_and_by_one(
+    redis_server, client, fail
+):
+    store = RedisBudgetStore(client, timeout=0.05, fail=fail)
+    budget = Budget(100, store=store)
+    await budget.refresh()
+    asked = count_calls(store)
+    granted = 0
+
+    async def request():
+        nonlocal granted
+        with contextlib.suppress(BudgetUnavailable):
+            await spend(budget, "0.1")
+            granted += 1
+
+    async def requests():
+        async with trio.open_nursery() as nursery:
+            for _ in range(10):
+                nursery.start_soon(request)
+
+    with redis_server.frozen():
+        await request()
+        assert asked == ["reserve"]
+        await requests()  # nobody waits
+        assert asked == ["reserve"]
+        with pytest.raises(BudgetUnavailable) as caught:
+            await budget.refresh()
+        assert isinstance(caught.value.__cause__, trio.TooSlowError)
+        await until_asked_again(store)
+        await requests()  # one looks, the others do not wait for it
+        assert asked == ["reserve", "figures"]
+    assert granted == (21 if fail == "open" else 0)
+    await until_asked_again(store)
+    await spend(budget, "0.1")  # and it is back
+    assert store.available
+    assert (await figures(budget))[0] == (granted + 1) * Decimal("0.1")
+
+
+async def test_one_that_is_cancelled_looking_for_redis_leaves_it_to_the_next(redis_server, client):
+    store = RedisBudgetStore(client, timeout=0.05)
+    budget = Budget(1, store=store)
+    with redis_server.frozen():
+        with pytest.raises(BudgetUnavailable):
+            await spend(budget, "0.1")
+        await until_asked_again(store)
+        with trio.move_on_after(0.01) as scope:
+            await spend(budget, "0.1")
+        assert scope.cancelled_caught
+    await spend(budget, "0.1")
+    assert (await figures(budget))[0] == Decimal("0.1")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """What answers cost, by the user's prices and by those of ``genai-prices``."""
 
+import contextlib
+import decimal
 import importlib.metadata
 import os
 import socket
@@ -110,6 +112,42 @@ def test_the_package_knows_openai():
 def test_a_websocket_url_and_credentials_do_not_hide_the_provider():
     for url in ("wss://api.openai.com/v1", "https://user:pass@API.OpenAI.com/v1?key=secret"):
         assert Prices().cost(Usage(1, 1), model="gpt-4o", provider_url=url) is not None
+
+
+@pytest.mark.parametrize(
+    ("model", "url"),
+    [
+        ("gpt-4o", "https://api.openai.com"),
+        ("gpt-4o", "https://api.openai.com:443/v1"),
+        ("gpt-4o", "https://api.openai.com./v1"),
+        ("gpt-4o", "https://mine.openai.azure.com/openai/deployments/x"),
+        ("kimi-k2-0905-preview", "https://api.moonshot.cn/v1"),  # matched as far as "moonshot."
+        ("gemini-2.5-pro", "https://us-east1-aiplatform.googleapis.com/v1beta1/openapi"),
+        ("openai/gpt-oss-120b", "https://router.huggingface.co/groq/v1"),  # matched with its path
+    ],
+)
+def test_the_host_decides_whose_prices_they_are(model, url):
+    assert Prices().cost(Usage(1, 1), model=model, provider_url=url) is not None
+
+
+@pytest.mark.parametrize(
+    ("model", "url"),
+    [
+        ("gpt-4o", "https://api.openai.com.example.org/v1"),
+        ("gpt-4o", "https://api.openai.community/v1"),
+        ("gpt-4o", "https://api.openai.com@example.org/v1"),
+        ("gpt-4o", "https://example.org/https://api.openai.com/v1"),
+        ("gpt-4o", "https://example/mine.openai.azure.com"),
+        ("kimi-k2-0905-preview", "https://api.moonshot.example.org/v1"),
+        ("gemini-2.5-pro", "https://example.org/x.googleapis.com/v1"),
+        ("openai/gpt-oss-120b", "https://router.huggingface.co/groqqy/v1"),
+        ("gpt-4o", "https://[::1"),
+        ("gpt-4o", "https://[::1]/v1"),
+        ("gpt-4o", ""),
+    ],
+)
+def test_a_host_that_only_looks_like_a_providers_has_no_cost(model, url):
+    assert Prices().cost(Usage(1, 1), model=model, provider_url=url) is None
 
 
 def test_without_a_url_the_name_of_the_model_decides():
@@ -258,6 +296,41 @@ def test_costs_add_up():
     assert (a_cost() + one).as_of == date(2026, 5, 1)
     with pytest.raises(TypeError):
         one + 1
+
+
+def test_costs_are_summed():
+    costs = [a_cost("0.1"), a_cost("0.2", estimated=True), a_cost("0.3")]
+    assert sum(costs) == costs[0] + costs[1] + costs[2]
+    assert sum(costs[:1]) == costs[0]
+    with pytest.raises(TypeError):
+        sum(costs, 1)
+
+
+# ---------------------------------------------------------------------------- the caller's context
+
+
+@contextlib.contextmanager
+def an_odd_context():
+    """As a program may have that counts with few digits; nothing in it may reach a cost."""
+    context = decimal.Context(prec=3, rounding=decimal.ROUND_UP, traps=[decimal.Inexact], Emax=3)
+    with decimal.localcontext(context):
+        yield
+
+
+def test_costs_do_not_depend_on_the_callers_decimal_context():
+    usage = Usage(1_234_567, 7_654_321, cached_input_tokens=1_234)
+
+    def costs():
+        price = Price(input="1.23456789", output=12345.678901, cached_input=0.3)
+        own = Prices({"m": price}).cost(usage, model="m")
+        package = Prices().cost(usage, model="gpt-4o", provider_url=OPENAI)
+        return price, own, package, own + package, sum([own, package]), str(own), str(own + package)
+
+    expected = costs()
+    with an_odd_context():
+        assert costs() == expected
+        with pytest.raises(TypeError, match="must be a number"):
+            Price(input="dear", output=1)
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,27 @@ def test_what_says_nothing_is_not_learned_from(text, reported):
     assert counter.ratio("m") == 1
 
 
+@pytest.mark.parametrize(
+    "reported",
+    [
+        float("nan"),
+        float("inf"),
+        -float("inf"),
+        pytest.param(10**400, id="huge"),
+        True,
+        "300",
+        None,
+    ],
+)
+def test_what_is_no_finite_number_above_0_is_not_learned_from(reported):
+    counter = CharacterCounter()
+    counter.observe(ENGLISH, 2 * counter.count(ENGLISH, "m"), "m")
+    before = counter.ratio("m")
+    counter.observe(ENGLISH, reported, "m")
+    assert counter.ratio("m") == before
+    assert counter._ratios["m"][1] == 1
+
+
 def test_no_more_models_are_remembered_than_the_bound():
     counter = CharacterCounter()
     for number in range(counter.MODELS + 1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,12 +15,17 @@ import trio
 from moored.core.checks import number
 
 from .errors import BudgetExceeded
-from .ledger import BudgetStore, Figures, Ledger, Terms, dollars, nanodollars
+from .ledger import MAXIMUM_USD, BudgetStore, Figures, Ledger, Terms, dollars, nanodollars
 
 __all__ = ["Budget", "Reservation", "Usd"]
 
+logger: logging.Logger = logging.getLogger("moored.chat")
+
 Usd: TypeAlias = int | float | str | Decimal
 """US dollars.  A float stands for the decimal that it prints as: 0.1 is a tenth."""
+
+
+_MOST = nanodollars(MAXIMUM_USD, "")
 
 
 class Reservation:
@@ -38,14 +44,23 @@ class Reservation:
     def settle(self, actual_usd: Usd) -> None:
         """Say what the request cost, more or less than was reserved.
 
-        It counts when the block is left; the last call counts.
+        It counts when the block is left; the last call counts.  More than a million dollars, which
+        only a mistaken report can come to, is taken as a million, and logged.
 
-        :raises ValueError: for a negative amount, and for more than a million dollars.
+        :raises TypeError: for what is not a number.
+        :raises ValueError: for a negative amount, and for NaN.
         :raises RuntimeError: after the block was left.
         """
         if self._over:
             raise RuntimeError("the reservation is over: its block was left")
-        self._amount = nanodollars(actual_usd, "actual_usd")
+        self._amount = nanodollars(actual_usd, "actual_usd", at_most=None)
+        if self._amount == _MOST and self._amount > self._estimated:
+            logger.warning(
+                "a request is said to have cost at least $%s, where $%s was reserved: is the usage "
+                "that was reported, or the price, a mistake?",
+                MAXIMUM_USD,
+                self.estimated_usd,
+            )
 
     def release(self) -> None:
         """Say that nothing was sent, so that nothing was spent.

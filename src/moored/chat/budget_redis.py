@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 import coredis.exceptions
 import trio
+from anyio import BrokenResourceError, ClosedResourceError
 
 from moored.core.checks import callable_or_none, number
 
 from .budget_script import SCRIPT
 from .errors import BudgetUnavailable
 from .ledger import Decision, Figures, Terms
+from .outage import Outage
 
 if TYPE_CHECKING:
     import coredis.client
@@ -24,7 +27,16 @@ if TYPE_CHECKING:
 __all__ = ["RedisBudgetStore"]
 
 # Also what a Redis answers that is no use, such as a replica or one whose memory is full.
-_LOST = (coredis.exceptions.RedisError, OSError, trio.TooSlowError)
+_LOST = (
+    coredis.exceptions.RedisError,
+    OSError,
+    trio.TooSlowError,
+    ClosedResourceError,
+    BrokenResourceError,
+)
+
+# Within a hash tag, where a brace would end it or begin another.
+_IN_TAG = str.maketrans({"%": "%25", "{": "%7B", "}": "%7D"})
 
 UNSETTLED: int = 10_000
 """Settlements kept while Redis is lost; the oldest beyond them count as what was reserved."""
@@ -61,12 +73,16 @@ class RedisBudgetStore:
 
     Without Redis nothing is let through (``fail="closed"``), or everything is (``fail="open"``).
     Settlements wait in memory, at most 10,000, and are made up for when Redis is back, without
-    counting any twice.  It is found to be back when the next reservation asks.
+    counting any twice.
+
+    A Redis that is lost is asked again by one reservation after a quarter of a second at first,
+    then after twice as long each time, up to 5 seconds; the others do not wait for it.  There is no
+    task in the background.
 
     :param client: a :class:`coredis.Redis` or :class:`coredis.RedisCluster`, entered by the caller.
     :param prefix: begins every key.
     :param lease: seconds that a request may take; by default 10 minutes.
-    :param timeout: seconds after which Redis counts as lost.
+    :param timeout: seconds without an answer after which Redis counts as lost.
     :param fail: what to do without it.
     :param on_availability: called with the error when Redis was lost, and with ``None`` when it is
         back.
@@ -84,7 +100,7 @@ class RedisBudgetStore:
     on_availability: Callable[[Exception | None], None] | None = attrs.field(
         default=None, kw_only=True, repr=False, validator=callable_or_none
     )
-    _available: bool = attrs.field(default=True, init=False, repr=False)
+    _outage: Outage = attrs.field(init=False, repr=False, factory=Outage)
     _script: Script[Any] = attrs.field(init=False, repr=False)
     _unsettled: deque[tuple[Terms, _Ticket, int]] = attrs.field(
         init=False, repr=False, factory=lambda: deque(maxlen=UNSETTLED)
@@ -98,7 +114,7 @@ class RedisBudgetStore:
     @property
     def available(self) -> bool:
         """Whether Redis answered when it was last asked."""
-        return self._available
+        return not self._outage.lost
 
     @property
     def unsettled(self) -> int:
@@ -113,18 +129,21 @@ class RedisBudgetStore:
         ticket = _Ticket(f"{uuid.uuid4().hex}:{amount}", unsure=True)
         asked = False
         try:
-            await self._make_up(terms)
-            asked = True
-            granted, retry_after, spent, reserved = await self._ask(
-                terms, "reserve", ticket.member, amount
-            )
-        except _LOST as error:
-            self._lost(error)
+            if not self._outage.admits(trio.current_time()):
+                await trio.lowlevel.checkpoint()
+                raise BudgetUnavailable(terms.scope) from self._outage.error
+            with self._asking(terms):
+                await self._make_up(terms)
+                asked = True
+                granted, retry_after, spent, reserved = await self._ask(
+                    terms, "reserve", ticket.member, amount
+                )
+        except BudgetUnavailable:
             if self.fail == "open":
                 return Decision(ticket, Figures(0, 0))
             if asked:  # so it may have been reserved
                 self._unsettled.append((terms, ticket, 0))
-            raise BudgetUnavailable(terms.scope) from error
+            raise
         except trio.Cancelled:
             if asked:
                 with trio.CancelScope(shield=True):
@@ -137,11 +156,9 @@ class RedisBudgetStore:
 
     async def settle(self, terms: Terms, ticket: Any, amount: int) -> Figures | None:
         """Replace what was reserved by ``amount``; ``None`` where Redis is lost."""
-        if self._available:
-            try:
+        if self.available:
+            with suppress(BudgetUnavailable), self._asking(terms):
                 return await self._send(terms, ticket, amount)
-            except _LOST as error:
-                self._lost(error)
         else:  # no request shall wait twice
             await trio.lowlevel.checkpoint()
         self._unsettled.append((terms, ticket, amount))
@@ -152,19 +169,18 @@ class RedisBudgetStore:
 
         :raises BudgetUnavailable: where Redis is lost.
         """
-        try:
+        if not self._outage.admits(trio.current_time()):
+            await trio.lowlevel.checkpoint()
+            raise BudgetUnavailable(terms.scope) from self._outage.error
+        with self._asking(terms):
             await self._make_up(terms)
             answer = await self._ask(terms, "figures", "", 0)
-        except _LOST as error:
-            self._lost(error)
-            raise BudgetUnavailable(terms.scope) from error
         return Figures(*answer[-2:])
 
     async def _make_up(self, terms: Terms) -> None:
         """Send what waits, as much as one request should have to wait for."""
-        if (
-            not self._available
-        ):  # ask for what changes nothing, in case that nobody hears the answer
+        if not self.available:
+            # Ask for what changes nothing, in case that nobody hears the answer.
             await self._ask(terms, "figures", "", 0)
         for _ in range(min(len(self._unsettled), _SENT_WITH_EACH)):
             if not self._unsettled:  # others send too
@@ -172,6 +188,12 @@ class RedisBudgetStore:
             entry = self._unsettled.popleft()
             try:
                 await self._send(*entry)
+            except coredis.exceptions.ResponseError:
+                # Redis is there; what is wrong with one budget shall not hold up the others.
+                self._unsettled.append(entry)
+                if entry[0] == terms:
+                    raise
+                return
             except BaseException:
                 self._unsettled.appendleft(entry)
                 raise
@@ -184,7 +206,7 @@ class RedisBudgetStore:
     async def _ask(
         self, terms: Terms, operation: str, member: str, amount: int, *more: int
     ) -> list[int]:
-        tag = f"{self.prefix}:{{{terms.scope}:{terms.window}}}"
+        tag = f"{self.prefix}:{{{terms.scope.translate(_IN_TAG)}:{terms.window}}}"
         keys = [f"{tag}:{name}" for name in ("spent", "held", "late", "done")]
         lease = round(self.lease * 1e6)
         arguments: list[str | int] = [operation, terms.limit, terms.window, terms.width, lease]
@@ -193,14 +215,26 @@ class RedisBudgetStore:
         self._found()
         return answer
 
-    def _lost(self, error: Exception) -> None:
-        if self._available:
-            self._available = False
-            if self.on_availability is not None:
-                self.on_availability(error)
+    @contextmanager
+    def _asking(self, terms: Terms) -> Iterator[None]:
+        looks = self._outage.asked()
+        try:
+            yield
+        except _LOST as error:
+            looks = looks and not self.available
+            answers = isinstance(error, coredis.exceptions.ResponseError)
+            if self._outage.failed(error, trio.current_time(), looked=looks, answers=answers):
+                self._tell(error)
+            raise BudgetUnavailable(terms.scope) from error
+        except BaseException:
+            if looks:
+                self._outage.gave_up()
+            raise
 
     def _found(self) -> None:
-        if not self._available:
-            self._available = True
-            if self.on_availability is not None:
-                self.on_availability(None)
+        if self._outage.answered():
+            self._tell(None)
+
+    def _tell(self, error: Exception | None) -> None:
+        if self.on_availability is not None:
+            self.on_availability(error)

@@ -9,6 +9,8 @@ import attrs
 
 from moored.core.checks import flag
 
+from .decimals import own_context
+
 __all__ = ["Cost"]
 
 
@@ -24,6 +26,8 @@ def _oldest(*dates: date | None) -> date | None:
 @attrs.frozen
 class Cost:
     """US dollars for one answer, or for several together: exact decimals, never floats.
+
+    Costs add up, by ``+`` and by ``sum()``.
 
     :param usd: all of it.  More than ``input_usd`` and ``output_usd`` where the provider also
         charges for each request.
@@ -49,15 +53,23 @@ class Cost:
     def __add__(self, other: Cost) -> Cost:
         if not isinstance(other, Cost):
             return NotImplemented
+        with own_context():
+            usd = self.usd + other.usd
+            input_usd = self.input_usd + other.input_usd
+            output_usd = self.output_usd + other.output_usd
         return Cost(
-            self.usd + other.usd,
-            self.input_usd + other.input_usd,
-            self.output_usd + other.output_usd,
+            usd,
+            input_usd,
+            output_usd,
             self.estimated or other.estimated,
             _joined(self.source, other.source),
             _oldest(self.as_of, other.as_of),
             _joined(self.model, other.model),
         )
+
+    def __radd__(self, other: int) -> Cost:
+        # sum() begins with a 0.
+        return self if isinstance(other, int) and other == 0 else NotImplemented
 
     def __str__(self) -> str:
         # Millionths are enough to read, unless they would show as nothing.
@@ -65,4 +77,5 @@ class Cost:
         notes = ["estimated"] * self.estimated + [self.source]
         if self.as_of is not None:
             notes.append(self.as_of.isoformat())
-        return f"${self.usd:.{digits}f} ({', '.join(notes)})"
+        with own_context():
+            return f"${self.usd:.{digits}f} ({', '.join(notes)})"

@@ -41,8 +41,9 @@ class ChatError(MooredError):
 
 
 class PriceUnknown(ChatError):
-    """There is a budget, and nothing says what the model costs.  Give its price to
-    :class:`moored.chat.Prices`.
+    """A request was not sent, since there is a budget and nothing says what the model costs.
+
+    Say it with ``prices={"the-model": chat.Price(...)}``, to the client or its endpoint.
 
     :ivar model: the model.
     :ivar endpoint: the endpoint's name.

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 import attrs
 
+from .decimals import own_context
+
 __all__ = [
     "MAXIMUM_USD",
     "WINDOW_BUCKETS",
@@ -29,30 +31,37 @@ WINDOW_BUCKETS: int = 60
 _NANO = Decimal(1_000_000_000)
 
 
-def nanodollars(usd: Any, name: str) -> int:
+def nanodollars(usd: Any, name: str, *, at_most: int | None = MAXIMUM_USD) -> int:
     """``usd`` in whole nanodollars, rounded up.
 
     :param usd: ``int``, ``float``, ``str`` or ``Decimal``; a float stands for the decimal that it
         prints as.
     :param name: what an error calls it.
+    :param at_most: refuse more than so many dollars; ``None`` to take more, even infinity, as
+        :data:`MAXIMUM_USD`.
     :raises TypeError: for what is not a number.
-    :raises ValueError: for a negative one, and for more than :data:`MAXIMUM_USD`.
+    :raises ValueError: for a negative one, for NaN, and for more than ``at_most``.
     """
     if isinstance(usd, bool) or not isinstance(usd, int | float | str | Decimal):
         raise TypeError(f"{name} must be a number, not {usd!r}")
-    try:
-        exact = Decimal(str(usd))
-    except InvalidOperation:
-        raise TypeError(f"{name} must be a number, not {usd!r}") from None
-    if not exact.is_finite() or not 0 <= exact <= MAXIMUM_USD:
-        raise ValueError(f"{name} must be from 0 to {MAXIMUM_USD}, not {usd!r}")
-    return int((exact * _NANO).to_integral_value(ROUND_CEILING))
+    with own_context() as context:
+        context.rounding = ROUND_CEILING
+        try:
+            exact = Decimal(usd if isinstance(usd, int) else str(usd))
+        except InvalidOperation:
+            raise TypeError(f"{name} must be a number, not {usd!r}") from None
+        if exact.is_nan() or exact < 0 or (at_most is not None and exact > at_most):
+            bounds = "at least 0" if at_most is None else f"from 0 to {at_most}"
+            raise ValueError(f"{name} must be {bounds}, not {exact:.12g}")
+        return int((min(exact, Decimal(MAXIMUM_USD)) * _NANO).to_integral_value())
 
 
 def dollars(nanos: int) -> Decimal:
     """Nanodollars as US dollars, without zeros at the end."""
-    exact = Decimal(nanos) / _NANO
-    return exact.quantize(Decimal(1)) if exact == exact.to_integral_value() else exact.normalize()
+    with own_context():
+        exact = Decimal(nanos) / _NANO
+        whole = exact.to_integral_value()
+        return whole if exact == whole else exact.normalize()
 
 
 @attrs.frozen

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from .cost import Cost
+from .decimals import own_context
 from .usage import Usage
 
 if TYPE_CHECKING:
@@ -29,10 +30,11 @@ def _decimal(value: Any) -> Any:
     """As written: ``0.1`` is a tenth, not the binary fraction next to it."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return value
-    try:
-        return Decimal(str(value))
-    except InvalidOperation:
-        return value
+    with own_context():
+        try:
+            return Decimal(value if isinstance(value, int) else str(value))
+        except InvalidOperation:
+            return value
 
 
 def _dollars(optional: bool) -> Callable[[Any, attrs.Attribute[Any], Any], None]:
@@ -153,10 +155,12 @@ def _own_cost(usage: Usage, price: Price, model: str) -> Cost:
     cached, written = usage.cached_input_tokens, usage.cache_write_tokens
     cached_price = price.input if price.cached_input is None else price.cached_input
     write_price = price.input if price.cache_write is None else price.cache_write
-    given = price.input * (usage.input_tokens - cached - written)
-    given = (given + cached_price * cached + write_price * written) / _MILLION
-    made = price.output * usage.output_tokens / _MILLION
-    return Cost(given + made, given, made, usage.estimated, "user", price.as_of, model)
+    with own_context():
+        given = price.input * (usage.input_tokens - cached - written)
+        given = (given + cached_price * cached + write_price * written) / _MILLION
+        made = price.output * usage.output_tokens / _MILLION
+        usd = given + made
+    return Cost(usd, given, made, usage.estimated, "user", price.as_of, model)
 
 
 # ---------------------------------------------------------------------------- genai-prices
@@ -180,6 +184,8 @@ class _Package:
     ) -> Cost | None:
         import genai_prices
 
+        if provider is None and url is not None and (provider := _provider_at(url)) is None:
+            return None
         counts = genai_prices.Usage(
             input_tokens=usage.input_tokens,
             output_tokens=usage.output_tokens,
@@ -188,19 +194,11 @@ class _Package:
         )
         context = None if service_tier is None else {"service_tier": service_tier}
         try:
-            if provider is not None or url is None:
+            with own_context():
                 found = genai_prices.calc_price(
                     counts,
                     model,
                     provider_id=provider,
-                    genai_request_timestamp=at,
-                    price_context=context,
-                )
-            else:
-                found = genai_prices.calc_price(
-                    counts,
-                    model,
-                    provider_api_url=_web_url(url),
                     genai_request_timestamp=at,
                     price_context=context,
                 )
@@ -220,11 +218,36 @@ class _Package:
         )
 
 
-def _web_url(url: str) -> str:
-    """As the package knows it: without credentials and query, and https for a WebSocket."""
-    parts = urlsplit(url)
-    scheme = re.sub("^ws", "http", parts.scheme)
-    return f"{scheme}://{parts.netloc.rpartition('@')[2].lower()}{parts.path}"
+def _provider_at(url: str) -> str | None:
+    """Whose URL it is, as the package names providers; ``None`` where it is nobody's.
+
+    The package matches its patterns with the beginning of a URL, so that it takes
+    ``api.openai.com.example`` for OpenAI, and ``example/x.googleapis.com`` for Google.
+    """
+    from genai_prices.data_snapshot import get_snapshot
+
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    scheme = re.sub("^ws", "http", parts.scheme)  # the same provider, by a WebSocket
+    # Without credentials, port and query.  Patterns of hosts have dots and those of paths have
+    # none: without them, no part of a path can pass for a host.
+    host, path = (parts.hostname or "").removesuffix("."), parts.path.replace(".", "_")
+    plain = f"{scheme}://{host}{path}"
+    for provider in get_snapshot().providers:
+        found = re.match(provider.api_pattern, plain)
+        if found is not None and _ends_a_name(plain, found.end()):
+            return provider.id
+    return None
+
+
+def _ends_a_name(url: str, end: int) -> bool:
+    """Whether what was matched ends where a host or a part of the path does."""
+    rest = url[end:]
+    if url[:end].endswith("."):  # "https://api.moonshot.": any top-level domain
+        return re.match("[a-z]+(/|$)", rest) is not None
+    return not rest or rest.startswith("/") or url[:end].endswith("/")
 
 
 def _priced(found: PriceCalculation, usage: Usage) -> bool:

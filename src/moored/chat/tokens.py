@@ -16,6 +16,7 @@ import re
 import tempfile
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -78,6 +79,17 @@ def _by_characters(text: str) -> float:
     return sum(each * len(others.sub("", text)) for others, each in kinds)
 
 
+def _positive(tokens: Any) -> float | None:
+    """``tokens``, if that is a finite number above 0; one that no float can hold is none."""
+    if isinstance(tokens, bool) or not isinstance(tokens, Real):
+        return None
+    try:
+        number = float(tokens)
+    except OverflowError:
+        return None
+    return number if 0 < number < math.inf else None
+
+
 class CharacterCounter:
     """Estimates tokens from characters and their scripts, and learns each model's own ratio.
 
@@ -114,12 +126,15 @@ class CharacterCounter:
         return math.ceil(_by_characters(text) * self.ratio(model))
 
     def observe(self, text: str, tokens: int, model: str) -> None:
-        """Learn that ``model`` was reported to have made ``tokens`` of ``text``."""
-        estimate = _by_characters(text)
-        if estimate < self.SHORTEST or tokens <= 0:
+        """Learn that ``model`` was reported to have made ``tokens`` of ``text``.
+
+        What is no finite number above 0 teaches nothing.
+        """
+        estimate, reported = _by_characters(text), _positive(tokens)
+        if estimate < self.SHORTEST or reported is None:
             return
         low, high = self.RATIO_BOUNDS
-        seen = min(max(tokens / estimate, low), high)
+        seen = min(max(reported / estimate, low), high)
         ratio, times = self._ratios.pop(model, (1.0, 0))
         weight = max(0.2, 1 / (times + 2))  # the ratio of 1 at the start counts as one observation
         ratio = math.exp((1 - weight) * math.log(ratio) + weight * math.log(seen))
