@@ -82,7 +82,7 @@ class Limiter:
         :raises TypeError: for a dimension that the limiter does not know.
         """
         costs = checked_costs(self._rates, {"requests": requests, **amounts})
-        return Reservation(self._rates, lambda: self._take(costs))
+        return Reservation(self._rates, lambda: self._take(costs), lambda: self._take_now(costs))
 
     def pause(self, seconds: float) -> None:
         """Grant nothing for so many seconds, to anybody; of several pauses the longest counts."""
@@ -152,18 +152,38 @@ class Limiter:
                 if self._concurrency is not None and slot is not None:
                     self._concurrency.release(slot, succeeded=False)
                 raise
-            now = trio.current_time()
-            tickets = {name: self._buckets[name].take(cost, now) for name, cost in costs.items()}
-        self._tally.add(now - asked_at)
-        return _Taken(self, now - asked_at, tickets, dict(costs), slot)
+            return self._grant(costs, slot, trio.current_time() - asked_at)
+
+    async def _take_now(self, costs: Mapping[str, float]) -> _Taken | None:
+        """The same without waiting."""
+        await trio.lowlevel.checkpoint()
+        if self._turn.locked() or self._ready_at(costs) > trio.current_time():
+            return None
+        slot = None
+        if self._concurrency is not None:
+            slot = self._concurrency.acquire_nowait()
+            if slot is None:
+                return None
+        return self._grant(costs, slot, 0.0)
+
+    def _grant(
+        self, costs: Mapping[str, float], slot: ConcurrencySlot | None, waited: float
+    ) -> _Taken:
+        now = trio.current_time()
+        tickets = {name: self._buckets[name].take(cost, now) for name, cost in costs.items()}
+        self._tally.add(waited)
+        return _Taken(self, waited, tickets, dict(costs), slot)
+
+    def _ready_at(self, costs: Mapping[str, float]) -> float:
+        return max(
+            self._paused_until,
+            *(self._buckets[name].ready_at(cost) for name, cost in costs.items() if cost),
+            -math.inf,
+        )
 
     async def _ready(self, costs: Mapping[str, float]) -> None:
         while True:
-            ready_at = max(
-                self._paused_until,
-                *(self._buckets[name].ready_at(cost) for name, cost in costs.items() if cost),
-                -math.inf,
-            )
+            ready_at = self._ready_at(costs)
             if ready_at <= trio.current_time():
                 return
             # Woken early when something came back; a pause that came is seen on waking.

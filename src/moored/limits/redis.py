@@ -132,7 +132,7 @@ class RedisLimiter:
         costs = checked_costs(self._rates, asked)
         if self._fail == "local":
             checked_costs(self._local.rates, asked)
-        return Reservation(self._rates, lambda: self._take(costs))
+        return Reservation(self._rates, lambda: self._take(costs), lambda: self._take_now(costs))
 
     def pause(self, seconds: float) -> None:
         """Grant nothing for so many seconds, to anybody in any process; the longest pause counts.
@@ -197,6 +197,28 @@ class RedisLimiter:
         self._tally.add(grant.waited)
         return grant
 
+    async def _take_now(self, costs: Mapping[str, float]) -> Grant | None:
+        """The same without waiting, but for the answer to one call."""
+        await trio.lowlevel.checkpoint()
+        if self._turn.locked():
+            return None
+        grant: Grant | None = None
+        async with self._turn:
+            answer = await self._call(take=[*costs.items()], leave=True)
+            if answer is None:
+                if self._fail == "closed":
+                    raise LimiterUnavailable(self._name, self._calls.reason)
+                grant = await self._local._take_now(self._local_costs(costs))
+            elif answer.ticket:
+                grant = await self._keep(_Shared(self, dict(costs), answer))
+        if grant is not None:
+            self._tally.add(grant.waited)
+        return grant
+
+    def _local_costs(self, costs: Mapping[str, float]) -> Mapping[str, float]:
+        # Open, it waits for a pause all the same.
+        return dict.fromkeys(costs, 0.0) if self._fail == "open" else costs
+
     async def _wait(self, costs: Mapping[str, float]) -> Grant:
         """As the first in line of this process."""
         has_place = False
@@ -241,9 +263,7 @@ class RedisLimiter:
         if self._fail == "closed":
             raise LimiterUnavailable(self._name, self._calls.reason)
         with trio.move_on_at(self._calls.retry_at):
-            if self._fail == "open":
-                costs = dict.fromkeys(costs, 0.0)  # waits for a pause all the same
-            return await self._local._take(costs)
+            return await self._local._take(self._local_costs(costs))
         return None
 
     # ------------------------------------------------------------------------ calling
