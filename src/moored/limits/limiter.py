@@ -10,7 +10,7 @@ import attrs
 import trio
 
 from .concurrency import AdaptiveConcurrency, ConcurrencySlot
-from .costs import checked_costs, checked_rates, checked_seconds
+from .costs import checked_costs, checked_rates, checked_seconds, within_debt
 from .gcra import Bucket
 from .headers import parse_headers
 from .pacing import OVERLOADED, pace
@@ -19,6 +19,8 @@ from .reservation import Reservation
 from .statistics import LimiterStatistics, Tally
 
 __all__ = ["Limiter"]
+
+_MOST_PARTS = 64
 
 
 class Limiter:
@@ -47,6 +49,7 @@ class Limiter:
 
     def __init__(
         self,
+        /,
         *,
         concurrency: AdaptiveConcurrency | None = None,
         max_pause: float = 3600.0,
@@ -137,7 +140,7 @@ class Limiter:
         now = trio.current_time()
         for name, cost in costs.items():
             bucket = self._buckets[name]
-            bucket.lower_to(bucket.available(now) - cost, now)
+            bucket.charge(min(cost, max(0.0, bucket.available(now))), now)
 
     async def _take(self, costs: Mapping[str, float]) -> _Taken:
         """Wait for ``costs``, and take them; cancelled, it has taken nothing."""
@@ -172,7 +175,8 @@ class Limiter:
         now = trio.current_time()
         tickets = {name: self._buckets[name].take(cost, now) for name, cost in costs.items()}
         self._tally.add(waited)
-        return _Taken(self, waited, tickets, dict(costs), slot)
+        parts = {name: [(tickets[name], cost)] for name, cost in costs.items()}
+        return _Taken(self, waited, dict(costs), parts, slot)
 
     def _ready_at(self, costs: Mapping[str, float]) -> float:
         return max(
@@ -194,12 +198,22 @@ class Limiter:
     def _settle(self, taken: _Taken, amounts: Mapping[str, float]) -> None:
         now = trio.current_time()
         for name, used in amounts.items():
-            change = used - taken.held[name]
+            bucket, parts = self._buckets[name], taken.parts[name]
+            change = within_debt(bucket.rate, taken.costs[name], used) - sum(
+                units for _, units in parts
+            )
             if change > 0:
-                self._buckets[name].charge(change, now)
-            elif change < 0:
-                self._buckets[name].give_back(taken.tickets[name], -change, now)
-            taken.held[name] = used
+                parts.append((bucket.take(change, now), change))
+            while change < 0:  # what was taken last comes back first
+                ticket, units = parts.pop()
+                returned = min(units, -change)
+                bucket.give_back(ticket, returned, now)
+                change = change + returned if parts else 0.0
+                if units > returned or not parts:
+                    parts.append((ticket, units - returned))
+            if len(parts) > _MOST_PARTS:
+                (first, one), (_, two) = parts[:2]
+                parts[:2] = [(first, one + two)]
         self._changed.set()
 
     def _end(self, taken: _Taken, succeeded: bool) -> None:
@@ -213,8 +227,8 @@ class _Taken:
 
     limiter: Limiter
     waited: float
-    tickets: dict[str, int]
-    held: dict[str, float]
+    costs: dict[str, float]
+    parts: dict[str, list[tuple[int, float]]]  # the tickets, and the units held with each
     slot: ConcurrencySlot | None
 
     def settle(self, amounts: Mapping[str, float]) -> None:

@@ -57,10 +57,13 @@ class Reservation:
         """Say what was really used.
 
         What was reserved and not used is there again for others.  What was used beyond it is
-        charged, and later callers wait for it.  It may be called again, with better figures.
+        charged, and later callers wait for it; that is at most 10 bursts more than was reserved,
+        so that one wrong figure does not stop everybody for years.  It may be called again, with
+        better figures.
 
         :param used: the same as ``tokens=used``.
         :param amounts: what was used of each dimension; the others stay as they were.
+        :raises ValueError: for an amount that is negative or not finite.
         :raises RuntimeError: outside of the block.
         :raises TypeError: for a dimension that the limiter does not know.
         """
