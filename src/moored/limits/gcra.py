@@ -97,6 +97,14 @@ class Bucket:
             self._note_low(now)
         self._lower(None, max(0.0, -excess) * self.rate.seconds_per_unit)
 
+    def mark(self, now: float) -> float:
+        """The state at ``now``, for :meth:`taken_since`."""
+        return max(self._tat, now)
+
+    def taken_since(self, mark: float, now: float) -> float:
+        """The units by which there are fewer for what was taken since: what has not refilled."""
+        return max(0.0, self._tat - max(mark, now)) / self.rate.seconds_per_unit
+
     def _deficit(self, now: float) -> float:
         return max(0.0, self._tat - now)
 

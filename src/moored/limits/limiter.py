@@ -142,6 +142,18 @@ class Limiter:
             bucket = self._buckets[name]
             bucket.charge(min(cost, max(0.0, bucket.available(now))), now)
 
+    def _begin_at(self, parts: Mapping[str, float]) -> dict[str, float]:
+        """Hold no more than so much of each burst, and mark that for :meth:`_taken_since`."""
+        now = trio.current_time()
+        for name, part in parts.items():
+            bucket = self._buckets[name]
+            bucket.charge(max(0.0, bucket.available(now) - part * bucket.rate.burst), now)
+        return {name: bucket.mark(now) for name, bucket in self._buckets.items()}
+
+    def _taken_since(self, marks: Mapping[str, float]) -> dict[str, float]:
+        now = trio.current_time()
+        return {name: self._buckets[name].taken_since(mark, now) for name, mark in marks.items()}
+
     async def _take(self, costs: Mapping[str, float]) -> _Taken:
         """Wait for ``costs``, and take them; cancelled, it has taken nothing."""
         asked_at = trio.current_time()
