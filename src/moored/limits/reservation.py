@@ -74,7 +74,7 @@ class Reservation:
     async def enter_now(self) -> bool:
         """Enter it if the cost is granted at once, without waiting for anybody.
 
-        :returns: whether it was; what it then holds ends with :meth:`__aexit__`.
+        :returns: whether it was; what it then holds ends with ``__aexit__``.
         """
         self._enter()
         self._grant = await self._take_now()
