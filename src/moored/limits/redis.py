@@ -273,6 +273,7 @@ class RedisLimiter:
             self._placed = None
             mine.grant = await self._take_without_redis(mine.costs)
         self._step_out(mine)
+        await self._leave_if_nobody_waits()  # those for whom it asked may have given up
 
     def _hand_out(self, batch: list[Waiting], answer: Answer) -> bool:
         """Give everyone what was granted; whether all were still there."""
@@ -300,7 +301,10 @@ class RedisLimiter:
         if mine.grant is not None:
             mine.grant.settle(dict.fromkeys(mine.costs, 0.0))
             await mine.grant.end(succeeded=False)
-        # Another caller of this process inherits the place; without one it would be held up.
+        await self._leave_if_nobody_waits()
+
+    async def _leave_if_nobody_waits(self) -> None:
+        # Another caller inherits this process's place on Redis, which would hold the others up.
         if not self._line and self._placed is not None:
             self._placed = None
             await self._call(leave=True)
@@ -364,11 +368,9 @@ class RedisLimiter:
         return answer
 
     def _request(self, unsent: Unsent, take: Sequence[Waiting], *, leave: bool) -> dict[str, Any]:
-        longest = self._sleep_most if take else _LONGEST_SLEEP
-        now = trio.current_time()
-        return request(
-            self._rates, self._process, unsent, take, leave=leave, longest=longest, now=now
-        )
+        options = {"longest": self._sleep_most if take else _LONGEST_SLEEP}
+        options["now"] = trio.current_time()
+        return request(self._rates, self._process, unsent, take, leave=leave, **options)
 
 
 @attrs.define(eq=False)
