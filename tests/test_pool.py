@@ -1,12 +1,15 @@
 """The pool, under a virtual clock: bounds, order, cancellation, draining."""
 
+import contextlib
+
 import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from moored.limits import CostTooLarge, Limiter, Rate
+from moored.core.priority_queue import Entry
+from moored.limits import AdaptiveConcurrency, CostTooLarge, Limiter, Rate
 from moored.pool import Pool, PoolClosed, PoolFull, PoolTimeout
 
 
@@ -144,6 +147,61 @@ async def test_a_timeout_is_its_own_error(clock, nursery):
     await hold(pool, [], 3, seconds=100, timeout=1)
 
 
+@pytest.mark.parametrize("timeout", [None, 1])
+async def test_many_that_give_up_together_cost_little_each(clock, monkeypatch, timeout):
+    """How often two of the queue are compared: counted, since time depends on the machine."""
+    compared = 0
+
+    def less(one, other):
+        nonlocal compared
+        compared += 1
+        return (one.rank, one.arrival) < (other.rank, other.arrival)
+
+    monkeypatch.setattr(Entry, "__lt__", less)
+    monkeypatch.setattr(Entry, "__eq__", None)  # nobody is looked for one by one
+    most = 2000
+    pool = Pool(1, max_queued=most)
+
+    async def wait():
+        with contextlib.suppress(PoolTimeout):
+            await hold(pool, [], "late", timeout=timeout)
+
+    async with pool.slot(), trio.open_nursery() as nursery:
+        for _ in range(most):
+            nursery.start_soon(wait)
+        await wait_all_tasks_blocked()
+        assert pool.statistics().queued == most
+        if timeout is None:
+            nursery.cancel_scope.cancel()
+    assert pool.statistics().queued == 0
+    assert compared < 20 * most
+
+
+async def test_a_timeout_of_0_means_at_once_or_not_at_all(clock, nursery):
+    limiter = Limiter(tokens=Rate(60), concurrency=AdaptiveConcurrency(initial=2))
+    pool = Pool(3, limiter=limiter)
+    async with pool.slot(timeout=0, tokens=50) as slot:
+        assert slot.waited == 0
+        with pytest.raises(PoolTimeout, match="within 0 s"):
+            await hold(pool, [], "the limiter has too little", timeout=0, tokens=20)
+        async with pool.slot(timeout=0, tokens=5):
+            with pytest.raises(PoolTimeout):
+                await hold(pool, [], "too many at once", timeout=0, tokens=1)
+        nursery.start_soon(lambda: hold(pool, [], "waits", tokens=30))
+        await wait_all_tasks_blocked()
+        with pytest.raises(PoolTimeout):
+            await hold(pool, [], "not before the other", timeout=0, tokens=1)
+        await trio.sleep(60)
+    seen = pool.statistics()
+    assert (trio.current_time(), seen.active, seen.timed_out) == (60, 0, 3)
+    assert seen.available["tokens"] == pytest.approx(35)
+    pool = Pool(1)
+    async with pool.slot(timeout=0):
+        with pytest.raises(PoolTimeout):
+            await hold(pool, [], "no slot", timeout=0)
+    assert (pool.statistics().active, pool.statistics().queued) == (0, 0)
+
+
 async def test_a_slot_is_for_one_use(clock):
     slot = Pool(1).slot()
     async with slot:
@@ -216,6 +274,29 @@ async def test_draining_waits_for_the_active_and_refuses_the_others(clock, nurse
     assert await pool.drain(0)
 
 
+async def test_those_who_wait_for_the_limiter_are_refused_too(clock, nursery):
+    limiter = Limiter(tokens=Rate(60))
+    pool = Pool(3, limiter=limiter)
+    refused = []
+
+    async def wait():
+        with pytest.raises(PoolClosed):
+            await hold(pool, [], "late", tokens=60)
+        refused.append(trio.current_time())
+
+    async with pool.slot(tokens=60):
+        pass
+    for _ in range(4):
+        nursery.start_soon(wait)
+    await trio.sleep(1)
+    assert (pool.statistics().limited, pool.statistics().queued) == (3, 1)
+    assert await pool.drain(5)
+    await wait_all_tasks_blocked()
+    assert refused == [1] * 4
+    assert pool.statistics().limited == 0
+    assert limiter.statistics().available["tokens"] == pytest.approx(1)
+
+
 async def test_leaving_the_block_waits_so_long_and_no_longer(clock, nursery, caplog):
     async with Pool(2, drain_timeout=5) as pool:
         await start(nursery, pool, [], ["long", "longer"], seconds=60)
@@ -262,6 +343,8 @@ def test_settings_out_of_bounds_are_named():
         Pool(1).slot(priority=float("nan"))
     with pytest.raises(ValueError, match="timeout must be at least 0 or None, not -1"):
         Pool(1).slot(timeout=-1)
+    with pytest.raises(TypeError, match=r"Pool.limiter must be a limiter or None, not 5"):
+        Pool(1, limiter=5)
     with pytest.raises(TypeError, match="priority must be a number, not 'high'"):
         Pool(1).slot(priority="high")
 

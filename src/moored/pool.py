@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import logging
 import math
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
 import attrs
 import trio
 
 from moored.core.checks import count, number
+from moored.core.priority_queue import PriorityQueue
 from moored.errors import MooredError
 from moored.limits import LimiterStatistics, Reservation
 from moored.limits.costs import checked_costs
@@ -107,7 +106,6 @@ class PoolStatistics:
 
 @attrs.define(eq=False)
 class _Counts:
-    limited: int = 0
     granted: int = 0
     rejected: int = 0
     timed_out: int = 0
@@ -116,12 +114,15 @@ class _Counts:
     waited_longest: float = 0.0
 
 
-@attrs.define(order=True)
+def _limiter_or_none(instance: object, field: attrs.Attribute[Any], value: Any) -> None:
+    if value is not None and not callable(getattr(value, "reserve", None)):
+        raise TypeError(f"Pool.limiter must be a limiter or None, not {value!r}")
+
+
+@attrs.define(eq=False)
 class _Waiter:
-    rank: float
-    arrival: int
-    woken: trio.Event = attrs.field(factory=trio.Event, eq=False)
-    granted: bool = attrs.field(default=False, eq=False)
+    woken: trio.Event = attrs.field(factory=trio.Event)
+    granted: bool = False
 
 
 @attrs.define(eq=False)
@@ -156,13 +157,15 @@ class Pool:
 
     max_active: int = attrs.field(validator=count(minimum=1))
     max_queued: int = attrs.field(default=1000, kw_only=True, validator=count(minimum=0))
-    limiter: SupportsReserve | None = attrs.field(default=None, kw_only=True, repr=False)
+    limiter: SupportsReserve | None = attrs.field(
+        default=None, kw_only=True, repr=False, validator=_limiter_or_none
+    )
     drain_timeout: float = attrs.field(default=30.0, kw_only=True, validator=number(minimum=0.0))
     aging: float = attrs.field(default=30.0, kw_only=True, validator=number(above=0.0))
     _active: int = attrs.field(init=False, default=0)
     _closed: bool = attrs.field(init=False, default=False)
-    _queue: list[_Waiter] = attrs.field(init=False, factory=list, repr=False)
-    _arrivals: itertools.count[int] = attrs.field(init=False, factory=itertools.count, repr=False)
+    _queue: PriorityQueue[_Waiter] = attrs.field(init=False, factory=PriorityQueue, repr=False)
+    _limited: set[trio.CancelScope] = attrs.field(init=False, factory=set, repr=False)
     _idle: trio.Event = attrs.field(init=False, factory=trio.Event, repr=False)
     _counts: _Counts = attrs.field(init=False, factory=_Counts, repr=False)
 
@@ -170,8 +173,8 @@ class Pool:
         """A slot, for one use; ``async with`` waits for it.
 
         :param priority: the higher go first.
-        :param timeout: seconds for which to wait for the slot and for the limiter; ``None`` for no
-            bound.
+        :param timeout: seconds for which to wait for the slot and for the limiter; 0 for at once
+            or not at all, ``None`` for no bound.
         :param amounts: what to reserve from the limiter: see :meth:`moored.limits.Limiter.reserve`.
         :raises PoolFull: on entering, at once, when it would have to wait and the queue is full.
         :raises PoolTimeout: on entering, when it takes longer than ``timeout``.
@@ -209,7 +212,7 @@ class Pool:
         return PoolStatistics(
             active=self._active,
             queued=len(self._queue),
-            limited=counts.limited,
+            limited=len(self._limited),
             granted=counts.granted,
             rejected=counts.rejected,
             timed_out=counts.timed_out,
@@ -238,7 +241,7 @@ class Pool:
 
     # ------------------------------------------------------------------------ slots
 
-    async def _acquire(self, priority: float) -> None:
+    async def _acquire(self, priority: float, *, wait: bool) -> bool:
         """Wait for a slot; cancelled, it holds none."""
         if self._closed:
             raise PoolClosed
@@ -249,30 +252,32 @@ class Pool:
             except BaseException:
                 self._release()
                 raise
-            return
+            return True
+        if not wait:
+            await trio.lowlevel.checkpoint()
+            return False
         if len(self._queue) >= self.max_queued:
             self._counts.rejected += 1
             raise PoolFull(self.max_active, self.max_queued)
         # Older is better, and so is a higher priority: a rank that need not change with time.
         rank = trio.current_time() - priority * self.aging
-        waiter = _Waiter(rank, next(self._arrivals))
-        heapq.heappush(self._queue, waiter)
+        waiter = _Waiter()
+        place = self._queue.push(waiter, rank)
         try:
             await waiter.woken.wait()
         except BaseException:
             if waiter.granted:
                 self._release()
-            elif waiter in self._queue:
-                self._queue.remove(waiter)
-                heapq.heapify(self._queue)
+            self._queue.discard(place)
             raise
         if not waiter.granted:
             raise PoolClosed
+        return True
 
     def _release(self) -> None:
         """Hand the slot to the first who waits, if any does."""
         if self._queue:
-            first = heapq.heappop(self._queue)
+            first = self._queue.pop()
             first.granted = True
             first.woken.set()
             return
@@ -282,9 +287,10 @@ class Pool:
 
     def _close(self) -> None:
         self._closed = True
-        waiting, self._queue = self._queue, []
-        for waiter in waiting:
-            waiter.woken.set()
+        while self._queue:
+            self._queue.pop().woken.set()
+        for scope in self._limited:
+            scope.cancel()
 
 
 class Slot:
@@ -324,14 +330,14 @@ class Slot:
         counts = self._pool._counts
         asked_at = trio.current_time()
         granted = False
-        with trio.move_on_after(math.inf if self._timeout is None else self._timeout):
-            await self._pool._acquire(self._priority)
-            try:
-                await self._wait_for_the_limiter()
-            except BaseException:
-                self._pool._release()
-                raise
-            granted = True
+        # A deadline that has passed would cancel the first checkpoint; for 0 nothing waits.
+        with trio.move_on_after(self._timeout or math.inf):
+            if await self._pool._acquire(self._priority, wait=self._timeout != 0):
+                try:
+                    granted = await self._pass_the_limiter()
+                finally:
+                    if not granted:
+                        self._pool._release()
         if not granted:
             counts.timed_out += 1
             assert self._timeout is not None
@@ -343,14 +349,26 @@ class Slot:
         counts.waited_longest = max(counts.waited_longest, self._waited)
         return self
 
-    async def _wait_for_the_limiter(self) -> None:
+    async def _pass_the_limiter(self) -> bool:
         if self._reservation is None:
-            return
-        self._pool._counts.limited += 1
-        try:
-            await self._reservation.__aenter__()
-        finally:
-            self._pool._counts.limited -= 1
+            return True
+        pool = self._pool
+        if pool._closed:
+            raise PoolClosed
+        granted = False
+        with trio.CancelScope() as closing:
+            pool._limited.add(closing)
+            try:
+                if self._timeout == 0:
+                    granted = await self._reservation.enter_now()
+                else:
+                    await self._reservation.__aenter__()
+                    granted = True
+            finally:
+                pool._limited.discard(closing)
+        if closing.cancelled_caught:
+            raise PoolClosed
+        return granted
 
     async def __aexit__(
         self,

@@ -69,6 +69,28 @@ def test_lowering_never_raises():
     assert bucket.available(0.0) == 0
 
 
+def test_what_the_server_says_is_left_is_not_exceeded_by_giving_back():
+    bucket = Bucket(Rate(1000, per=1000))
+    older = bucket.take(600, 0.0)
+    bucket.lower_to(10, 0.0)
+    assert bucket.give_back(older, 500, 0.0) == 0
+    assert bucket.available(0.0) == 10
+    newer = bucket.take(10, 0.0)
+    assert bucket.give_back(newer, 10, 0.0) == 10  # the server has not counted this one yet
+    assert bucket.give_back(older, 500, 100.0) == 0
+    assert bucket.available(100.0) == 110
+
+
+def test_what_the_server_has_more_may_come_back_and_no_more():
+    bucket = Bucket(Rate(1000, per=1000))
+    first, second = bucket.take(300, 0.0), bucket.take(300, 0.0)
+    bucket.lower_to(700, 0.0)
+    assert bucket.available(0.0) == 400
+    assert bucket.give_back(first, 200, 0.0) == 200
+    assert bucket.give_back(second, 200, 0.0) == 100
+    assert bucket.available(0.0) == 700
+
+
 def test_the_memory_is_bounded():
     bucket = Bucket(Rate(1, per=1, burst=10_000))
     tickets = [bucket.take(2, float(now)) for now in range(5000)]

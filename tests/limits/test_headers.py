@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moored.limits import Quota, RateLimitHeaders, parse_headers
+from moored.limits.pacing import pace
 
 NOW = 1_750_000_000.0  # 2025-06-15T15:06:40Z
 
@@ -161,7 +162,7 @@ def test_nonsense_is_left_out(text):
         "x-ratelimit-reset-tokens": text,
         "x-ratelimit-remaining": text if text != "99999999" else "",
         "ratelimit": text,
-        "retry-after": text,
+        "retry-after": text if not text.startswith("9" * 8) else "",  # that is a long pause
     }
     assert parse_headers(headers, wall_time=NOW) == RateLimitHeaders()
 
@@ -212,3 +213,13 @@ def test_nothing_raises_and_every_figure_is_sane(headers):
     for quota in seen.quotas:
         figures += [quota.limit, quota.remaining, quota.reset_after]
     assert all(each is None or (math.isfinite(each) and each >= 0) for each in figures)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [("6m0s", 360), ("5s", 5), ("120ms", 0.12), ("99999999", 32 * 86400), ("9" * 400, 32 * 86400)],
+)
+def test_a_retry_after_may_be_a_duration_and_is_bounded_rather_than_ignored(value, seconds):
+    seen = parse_headers({"Retry-After": value}, wall_time=0)
+    assert seen.retry_after == pytest.approx(seconds)
+    assert pace(seen, 429, {"requests"}, max_pause=60).pause == pytest.approx(min(60, seconds))

@@ -1,5 +1,6 @@
 """The limiter of one process, under a virtual clock: to the instant."""
 
+import math
 import random
 
 import pytest
@@ -78,6 +79,69 @@ async def test_settle_may_be_called_again_with_better_figures(clock):
         assert limiter.statistics().available == pytest.approx({"tokens": 70, "input_tokens": 90})
     with pytest.raises(RuntimeError, match="inside of its block"):
         reservation.settle(10)
+
+
+async def test_settled_up_and_down_again_the_last_figure_counts(clock):
+    limiter = Limiter(tokens=Rate(100))
+    async with limiter.reserve(tokens=50) as reservation:
+        for used in (10, 60, 20, 70, 0, 5, 80, *range(30, 60), *range(60, 20, -1)):
+            reservation.settle(used)
+            assert limiter.statistics().available["tokens"] == pytest.approx(100 - used)
+
+
+async def test_one_settle_makes_a_debt_of_ten_bursts_at_most(clock):
+    limiter = Limiter(tokens=Rate(100, per=100))
+    async with limiter.reserve(tokens=50) as reservation:
+        for _ in range(2):
+            reservation.settle(10**12)
+            assert limiter.statistics().available["tokens"] == pytest.approx(50 - 1000)
+        reservation.settle(20)
+        assert limiter.statistics().available["tokens"] == pytest.approx(80)
+        for wrong in (math.nan, math.inf, -1, 10**400):
+            with pytest.raises(ValueError, match="tokens must be finite and at least 0, not "):
+                reservation.settle(wrong)
+
+
+async def test_what_headers_said_is_not_undone_by_settle(clock):
+    limiter = Limiter(tokens=Rate(1000))
+    async with limiter.reserve(tokens=1000) as reservation:
+        limiter.observe({"x-ratelimit-remaining-tokens": "10"})
+        assert limiter.statistics().available["tokens"] == 0
+        reservation.settle(100)
+        assert limiter.statistics().available["tokens"] == pytest.approx(10)
+        async with limiter.reserve(tokens=10) as later:
+            later.settle(0)
+            assert limiter.statistics().available["tokens"] == pytest.approx(10)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ((5e-324,), r"Rate\.amount must be at least 1e-09, not 5e-324"),
+        ((1e-300, 1e300), r"Rate\.amount must be at least 1e-09"),
+        ((1e308, 1e-308), r"Rate\.amount must be at most 1e\+15"),
+        ((1, 1e308), r"Rate\.per must be at most 1e\+09"),
+        ((10**400,), r"Rate\.amount must be finite, not an integer of 1329 bits"),
+        ((1e-9, 60, 1), r"Rate\.burst must fill within 1e\+09 s, and 1 at 1e-09 per 60 s does not"),
+    ],
+)
+def test_absurd_rates_are_refused(arguments, named):
+    with pytest.raises(ValueError, match=named):
+        Rate(*arguments)
+
+
+async def test_a_rate_of_less_than_one_lets_a_single_request_through(clock):
+    limiter = Limiter(requests=Rate.per_second(0.5))
+    for waited in (0, 2, 2):
+        async with limiter.reserve() as reservation:
+            assert reservation.waited == waited
+    assert Rate(0.5, burst=0.7).burst == 0.7
+
+
+def test_a_dimension_cannot_have_a_parameters_name():
+    for name in ("self", "priority", "timeout"):
+        with pytest.raises(ValueError, match=f"a dimension cannot be named '{name}'"):
+            Limiter(**{name: Rate(5)})
 
 
 async def test_without_settle_the_reservation_counts_as_used_also_after_an_error(clock):
@@ -186,9 +250,9 @@ async def test_amounts_out_of_bounds_are_named(clock, bad):
 
 
 def test_settings_out_of_bounds_are_named():
-    with pytest.raises(ValueError, match=r"Rate.amount must be more than 0, not 0"):
+    with pytest.raises(ValueError, match=r"Rate.amount must be at least 1e-09, not 0"):
         Rate(0)
-    with pytest.raises(ValueError, match=r"Rate.burst must be more than 0, not -1"):
+    with pytest.raises(ValueError, match=r"Rate.burst must be at least 1e-09, not -1"):
         Rate(5, burst=-1)
     with pytest.raises(TypeError, match="Limiter: requests must be a Rate, not 500"):
         Limiter(requests=500)

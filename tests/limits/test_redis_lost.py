@@ -49,10 +49,60 @@ async def test_without_it_the_process_limits_itself_and_a_restart_is_noticed(own
         await until_back(limiter)
         assert [type(event) for event in events] == [RedisLost, RedisRecovered]
         assert 0 < events[1].lost_for < 10
-        await use(limiter, tokens=90)  # that of the new server
+        await use(limiter, tokens=30)  # the new server knows what was granted without it
         assert limiter.statistics().available["tokens"] == pytest.approx(10, abs=1)
         assert "limiter 'x' has lost Redis (local)" in caplog.text
         assert "limiter 'x' has Redis again" in caplog.text
+
+
+async def test_it_begins_with_what_redis_last_said(own_redis):
+    """And not with a full burst, which others have used."""
+    async with coredis.Redis(port=own_redis.port) as client:
+        rates = {"tokens": SLOW}
+        limiter, other = (RedisLimiter(client, "x", rates) for _ in range(2))
+        await use(other, tokens=70)
+        await use(limiter, tokens=10)
+        own_redis.stop()
+        with trio.move_on_after(0.2) as scope:
+            await use(limiter, tokens=25)  # of the 20 that are left
+        assert scope.cancelled_caught
+        assert await use(limiter, tokens=15) < 0.2
+
+
+async def test_what_was_granted_meanwhile_is_charged_once_to_redis(own_redis):
+    async with coredis.Redis(port=own_redis.port) as client:
+        rates = {"tokens": SLOW}
+        limiter, other = (RedisLimiter(client, "x", rates, timeout=0.2) for _ in range(2))
+        await use(limiter, tokens=10)
+        own_redis.freeze()
+        async with limiter.reserve(tokens=50) as reservation:  # Redis will have granted it too
+            reservation.settle(30)
+        await use(limiter, tokens=20)
+        await trio.sleep(0.3)
+        await use(limiter, tokens=0)  # tries, in vain
+        own_redis.thaw()
+        await until_back(limiter)
+        await use(other, tokens=0)
+        left = other.statistics().available["tokens"]
+        # 10, 30 and 20 were used, and 50 at most were granted without our knowing.
+        assert 100 - 60 - 50 - 1 <= left <= 100 - 60 + 1
+
+
+async def test_around_an_outage_no_more_is_granted_than_the_burst_and_what_came(own_redis):
+    async with coredis.Redis(port=own_redis.port) as client:
+        limiter = RedisLimiter(client, "x", {"requests": Rate(20, per=10)}, timeout=0.2)
+        await use(limiter)
+        granted = 1
+        begun = trio.current_time()
+        own_redis.freeze()
+        for stopped in (True, False):
+            with trio.move_on_after(1):
+                while True:
+                    await use(limiter)
+                    granted += 1
+            if stopped:
+                own_redis.thaw()
+        assert granted <= 20 + 2 * (trio.current_time() - begun) + 1
 
 
 async def test_a_server_that_hangs_holds_up_one_call_and_not_all(own_redis):
@@ -179,3 +229,9 @@ async def test_what_waits_at_a_block_that_ends_without_redis_is_let_go(own_redis
 def test_the_rest_needs_no_coredis():
     code = "import sys; sys.modules['coredis'] = None; from moored import limits, pool"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_without_coredis_it_names_the_extra():
+    code = "import sys; sys.modules['coredis'] = None; import moored.limits.redis"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "moored.limits.redis needs coredis: pip install 'moored[redis]'" in result.stderr

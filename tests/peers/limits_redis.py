@@ -74,7 +74,7 @@ async def work(options: argparse.Namespace) -> None:
         grants = note_grants(limiter)
         await limiter._calls.call(
             {"rates": [], "process": "", "longest": 1, "pause": 0, "lower": [], "settle": []}
-            | {"take": None, "leave": False}
+            | {"take": [], "leave": False}
         )  # connected, and with the script loaded
         print("ready", flush=True)
         sys.stdin.readline()
@@ -106,8 +106,10 @@ def note_grants(limiter: RedisLimiter) -> list[tuple[float, float, float]]:
     async def noting(request):
         asked = time.time()
         answer = await call(request)
-        if answer is not None and answer.ticket:
-            grants.append((asked, time.time(), USED * dict(request["take"])["tokens"]))
+        if answer is not None:
+            ended = time.time()
+            for costs in request["take"][: answer.granted]:
+                grants.append((asked, ended, USED * dict(costs)["tokens"]))
         return answer
 
     limiter._calls.call = noting

@@ -8,7 +8,16 @@ from typing import Any
 
 import attrs
 
-__all__ = ["callable_or_none", "count", "flag", "instance", "number", "one_of"]
+__all__ = [
+    "callable_or_none",
+    "count",
+    "flag",
+    "instance",
+    "is_finite",
+    "number",
+    "one_of",
+    "shown",
+]
 
 Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
@@ -28,8 +37,8 @@ def number(
         name = f"{type(instance).__name__}.{field.name}"
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise TypeError(f"{name} must be a number{_or_none(optional)}, not {value!r}")
-        if not math.isfinite(value):
-            raise ValueError(f"{name} must be finite{_or_none(optional)}, not {value!r}")
+        if not is_finite(value):
+            raise ValueError(f"{name} must be finite{_or_none(optional)}, not {shown(value)}")
         if minimum is not None and value < minimum:
             raise ValueError(f"{name} must be at least {minimum:g}, not {value!r}")
         if above is not None and value <= above:
@@ -92,6 +101,21 @@ def one_of(*choices: str | None) -> Validator:
         raise ValueError(f"{name} must be {', '.join(first)} or {last}, not {value!r}")
 
     return check
+
+
+def is_finite(value: float) -> bool:
+    """Whether it is a number that a float holds; some integers are too large."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def shown(value: float) -> str:
+    """As in an error: an integer of hundreds of digits is not written out."""
+    if isinstance(value, int) and not is_finite(value):
+        return f"an integer of {value.bit_length()} bits"
+    return repr(value)
 
 
 def _or_none(optional: bool) -> str:

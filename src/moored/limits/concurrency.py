@@ -105,6 +105,13 @@ class AdaptiveConcurrency:
             self._active += 1
         return ConcurrencySlot(waited=trio.current_time() - asked_at, round=self._round)
 
+    def acquire_nowait(self) -> ConcurrencySlot | None:
+        """The same without waiting: ``None`` where there is no room, or others wait."""
+        if self.waiting or self._active >= self.limit:
+            return None
+        self._active += 1
+        return ConcurrencySlot(round=self._round)
+
     def release(self, slot: ConcurrencySlot, *, succeeded: bool) -> None:
         """Give back the room of a request that has ended."""
         in_use = 2 * self._active >= self.limit  # else the limit was not what was tried

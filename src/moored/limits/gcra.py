@@ -9,7 +9,8 @@ as unused a minute later, when the bucket has long been full again and somebody 
 Adding the 50 now would let 150 units go at once.  What may be given back is what would be there
 had it never been taken, and that is at most the *lowest deficit* since then: once the bucket is
 full, the past is forgotten.  So the bucket remembers the lowest deficit since each reservation.  It
-can only be the same or higher for a later one, so this is a short, rising list.
+can only be the same or higher for a later one, so this is a short, rising list.  What a server says
+is left bounds it likewise, for all that was reserved before.
 """
 
 from __future__ import annotations
@@ -84,10 +85,25 @@ class Bucket:
         return returned / self.rate.seconds_per_unit
 
     def lower_to(self, remaining: float, now: float) -> None:
-        """Let no more than ``remaining`` units be there; never add any."""
+        """The server has ``remaining`` units left: let no more be there, and never add any.
+
+        The server has counted in what was reserved until now, its own way.  So whatever of that is
+        given back later, the bucket never has more than it would by the server's count.
+        """
         excess = self.available(now) - max(0.0, remaining)
         if excess > 0:
             self.charge(excess, now)
+        else:
+            self._note_low(now)
+        self._lower(None, max(0.0, -excess) * self.rate.seconds_per_unit)
+
+    def mark(self, now: float) -> float:
+        """The state at ``now``, for :meth:`taken_since`."""
+        return max(self._tat, now)
+
+    def taken_since(self, mark: float, now: float) -> float:
+        """The units by which there are fewer for what was taken since: what has not refilled."""
+        return max(0.0, self._tat - max(mark, now)) / self.rate.seconds_per_unit
 
     def _deficit(self, now: float) -> float:
         return max(0.0, self._tat - now)

@@ -2,7 +2,8 @@
 
 The spellings that are read:
 
-- ``Retry-After`` (RFC 9110, section 10.2.3) and ``retry-after-ms``;
+- ``Retry-After`` (RFC 9110, section 10.2.3; a Go duration too) and ``retry-after-ms``; one that is
+  longer than 32 days counts as so long;
 - ``x-ratelimit-{limit,remaining,reset}-{requests,tokens}`` of OpenAI, Azure and Groq, also with a
   window behind it, such as ``-minute`` or ``-day`` (Cerebras, Mistral);
 - ``anthropic-ratelimit-{requests,tokens,input-tokens,output-tokens}-{limit,remaining,reset}``;
@@ -85,9 +86,11 @@ def parse_headers(
     if present is None:
         present = wall_time
     retry_after = retry_after_of(found.items(), wall_time=present)
-    return RateLimitHeaders(
-        _within(retry_after, _LONGEST), tuple(_quotas(found, wall_time=present))
-    )
+    if retry_after is None and _DURATION.match(found.get("retry-after", "")):
+        retry_after = _duration(found["retry-after"])
+    if retry_after is not None:  # however long: to ignore it would be worse
+        retry_after = min(retry_after, _LONGEST)
+    return RateLimitHeaders(retry_after, tuple(_quotas(found, wall_time=present)))
 
 
 def _sound(headers: Any) -> Iterator[tuple[str, str]]:
@@ -215,8 +218,7 @@ def _seconds(text: str, wall_time: float) -> float | None:
     """From now until what ``text`` says; 0 for what is past, ``None`` for nonsense."""
     text = text.strip()
     if _DURATION.match(text):
-        duration = sum(float(value) * _UNITS[unit] for value, unit in _PART.findall(text))
-        return _within(duration, _LONGEST)
+        return _within(_duration(text), _LONGEST)
     number = _number(text)
     if number is not None and number < _EPOCH:
         return _within(number, _LONGEST)
@@ -228,6 +230,10 @@ def _seconds(text: str, wall_time: float) -> float | None:
             return None
         moment = written
     return _within(max(0.0, moment - wall_time), _LONGEST)
+
+
+def _duration(text: str) -> float:
+    return sum(float(value) * _UNITS[unit] for value, unit in _PART.findall(text))
 
 
 def _moment(text: str) -> float | None:

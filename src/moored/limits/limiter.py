@@ -10,7 +10,7 @@ import attrs
 import trio
 
 from .concurrency import AdaptiveConcurrency, ConcurrencySlot
-from .costs import checked_costs, checked_rates, checked_seconds
+from .costs import checked_costs, checked_rates, checked_seconds, within_debt
 from .gcra import Bucket
 from .headers import parse_headers
 from .pacing import OVERLOADED, pace
@@ -19,6 +19,8 @@ from .reservation import Reservation
 from .statistics import LimiterStatistics, Tally
 
 __all__ = ["Limiter"]
+
+_MOST_PARTS = 64
 
 
 class Limiter:
@@ -47,6 +49,7 @@ class Limiter:
 
     def __init__(
         self,
+        /,
         *,
         concurrency: AdaptiveConcurrency | None = None,
         max_pause: float = 3600.0,
@@ -82,7 +85,7 @@ class Limiter:
         :raises TypeError: for a dimension that the limiter does not know.
         """
         costs = checked_costs(self._rates, {"requests": requests, **amounts})
-        return Reservation(self._rates, lambda: self._take(costs))
+        return Reservation(self._rates, lambda: self._take(costs), lambda: self._take_now(costs))
 
     def pause(self, seconds: float) -> None:
         """Grant nothing for so many seconds, to anybody; of several pauses the longest counts."""
@@ -137,7 +140,19 @@ class Limiter:
         now = trio.current_time()
         for name, cost in costs.items():
             bucket = self._buckets[name]
-            bucket.lower_to(bucket.available(now) - cost, now)
+            bucket.charge(min(cost, max(0.0, bucket.available(now))), now)
+
+    def _begin_at(self, parts: Mapping[str, float]) -> dict[str, float]:
+        """Hold no more than so much of each burst, and mark that for :meth:`_taken_since`."""
+        now = trio.current_time()
+        for name, part in parts.items():
+            bucket = self._buckets[name]
+            bucket.charge(max(0.0, bucket.available(now) - part * bucket.rate.burst), now)
+        return {name: bucket.mark(now) for name, bucket in self._buckets.items()}
+
+    def _taken_since(self, marks: Mapping[str, float]) -> dict[str, float]:
+        now = trio.current_time()
+        return {name: self._buckets[name].taken_since(mark, now) for name, mark in marks.items()}
 
     async def _take(self, costs: Mapping[str, float]) -> _Taken:
         """Wait for ``costs``, and take them; cancelled, it has taken nothing."""
@@ -152,18 +167,39 @@ class Limiter:
                 if self._concurrency is not None and slot is not None:
                     self._concurrency.release(slot, succeeded=False)
                 raise
-            now = trio.current_time()
-            tickets = {name: self._buckets[name].take(cost, now) for name, cost in costs.items()}
-        self._tally.add(now - asked_at)
-        return _Taken(self, now - asked_at, tickets, dict(costs), slot)
+            return self._grant(costs, slot, trio.current_time() - asked_at)
+
+    async def _take_now(self, costs: Mapping[str, float]) -> _Taken | None:
+        """The same without waiting."""
+        await trio.lowlevel.checkpoint()
+        if self._turn.locked() or self._ready_at(costs) > trio.current_time():
+            return None
+        slot = None
+        if self._concurrency is not None:
+            slot = self._concurrency.acquire_nowait()
+            if slot is None:
+                return None
+        return self._grant(costs, slot, 0.0)
+
+    def _grant(
+        self, costs: Mapping[str, float], slot: ConcurrencySlot | None, waited: float
+    ) -> _Taken:
+        now = trio.current_time()
+        tickets = {name: self._buckets[name].take(cost, now) for name, cost in costs.items()}
+        self._tally.add(waited)
+        parts = {name: [(tickets[name], cost)] for name, cost in costs.items()}
+        return _Taken(self, waited, dict(costs), parts, slot)
+
+    def _ready_at(self, costs: Mapping[str, float]) -> float:
+        return max(
+            self._paused_until,
+            *(self._buckets[name].ready_at(cost) for name, cost in costs.items() if cost),
+            -math.inf,
+        )
 
     async def _ready(self, costs: Mapping[str, float]) -> None:
         while True:
-            ready_at = max(
-                self._paused_until,
-                *(self._buckets[name].ready_at(cost) for name, cost in costs.items() if cost),
-                -math.inf,
-            )
+            ready_at = self._ready_at(costs)
             if ready_at <= trio.current_time():
                 return
             # Woken early when something came back; a pause that came is seen on waking.
@@ -174,12 +210,22 @@ class Limiter:
     def _settle(self, taken: _Taken, amounts: Mapping[str, float]) -> None:
         now = trio.current_time()
         for name, used in amounts.items():
-            change = used - taken.held[name]
+            bucket, parts = self._buckets[name], taken.parts[name]
+            change = within_debt(bucket.rate, taken.costs[name], used) - sum(
+                units for _, units in parts
+            )
             if change > 0:
-                self._buckets[name].charge(change, now)
-            elif change < 0:
-                self._buckets[name].give_back(taken.tickets[name], -change, now)
-            taken.held[name] = used
+                parts.append((bucket.take(change, now), change))
+            while change < 0:  # what was taken last comes back first
+                ticket, units = parts.pop()
+                returned = min(units, -change)
+                bucket.give_back(ticket, returned, now)
+                change = change + returned if parts else 0.0
+                if units > returned or not parts:
+                    parts.append((ticket, units - returned))
+            if len(parts) > _MOST_PARTS:
+                (first, one), (_, two) = parts[:2]
+                parts[:2] = [(first, one + two)]
         self._changed.set()
 
     def _end(self, taken: _Taken, succeeded: bool) -> None:
@@ -193,8 +239,8 @@ class _Taken:
 
     limiter: Limiter
     waited: float
-    tickets: dict[str, int]
-    held: dict[str, float]
+    costs: dict[str, float]
+    parts: dict[str, list[tuple[int, float]]]  # the tickets, and the units held with each
     slot: ConcurrencySlot | None
 
     def settle(self, amounts: Mapping[str, float]) -> None:

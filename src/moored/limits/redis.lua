@@ -8,15 +8,18 @@
 --   pause    seconds for which to grant nothing; 0 for none
 --   lower    {name, units} for each dimension of which the server has no more left
 --   settle   {identity, ticket, {name, units more (or, negative, less) than reserved} ...}
---   take     {name, units} for each dimension, or null
---   leave    whether the process waits no more
+--   take     {{name, units} for each dimension} for each of the first that wait in the process
+--   leave    whether the process waits no more, granted or not
 --
--- Answers with strings: the hash's identity, the ticket of what was taken (or 0), the seconds after
--- which the process should ask again, the seconds of the pause, and the units in each bucket.
+-- Answers with strings: the hash's identity, the ticket of what was taken (or 0), for how many of
+-- those who wait it was, the seconds after which the next should ask, the seconds of the pause, and
+-- the units in each bucket.
 --
--- Of each process only the first in line asks.  These stand in a line of their own, in the order in
--- which they came: else one that needs much would starve beside others that need little.  A place
--- is lost when its process does not come back in time.
+-- Of each process only the first in line asks, for some of the next too: those are granted, in order
+-- and up to the first that does not fit, what is left when the others have theirs.  The first of each
+-- process stand in a line of their own, in the order in which they came, and what those before need
+-- is kept for them: else one that needs much would starve beside others that need little.  A place is
+-- lost when its process does not come back in time.
 
 local GRACE = 0.5
 local SOON = 0.002
@@ -213,39 +216,54 @@ for _, left in ipairs(ask.lower) do
   local excess = bucket.burst - deficit(bucket) / bucket.unit - left[2]
   if excess > 0 then
     charge(bucket, excess)
+  else
+    lower(bucket, nil, deficit(bucket))
   end
+  -- What was taken before does not come back beyond what the server has.
+  lower(bucket, nil, math.max(0, -excess) * bucket.unit)
 end
 
 local ticket = 0
+local granted = 0
 local wait = 0
 local waits_field = 'waits:' .. ask.process
-if ask.take ~= cjson.null then
+for _, wanted in ipairs(ask.take) do
   local costs = {}
-  for _, cost in ipairs(ask.take) do
+  for _, cost in ipairs(wanted) do
     costs[cost[1]] = cost[2]
   end
   local at, ahead = ready(ask.process, costs)
-  if at <= now and not ahead then
-    ticket = (state.ticket or 0) + 1
-    set.ticket = text(ticket)
-    for name, units in pairs(costs) do
-      charge(named[name], units)
-      remember(named[name], ticket)
-    end
-    ask.leave = true
-  else
+  if at > now then
     wait = sleep_until(at, ahead)
     local mine = line[ask.process] or {since = now}
     mine.kept = now + wait + GRACE
     mine.costs = costs
     line[ask.process] = mine
-    set[waits_field] = cjson.encode({text(mine.since), text(mine.kept), costs})
+    break
   end
-elseif line[ask.process] then
+  granted = granted + 1
+  for name, units in pairs(costs) do
+    charge(named[name], units)
+  end
+  line[ask.process] = nil -- its next one comes after those of the others
+end
+if granted > 0 then -- together they have one ticket: what any gives back may come back
+  ticket = (state.ticket or 0) + 1
+  set.ticket = text(ticket)
+  for _, bucket in ipairs(buckets) do
+    remember(bucket, ticket)
+  end
+end
+if #ask.take == 0 and line[ask.process] then
   wait = sleep_until(ready(ask.process, line[ask.process].costs))
 end
-if ask.leave and line[ask.process] then
+if ask.leave then
   line[ask.process] = nil
+end
+local mine = line[ask.process]
+if mine then
+  set[waits_field] = cjson.encode({text(mine.since), text(mine.kept), mine.costs})
+elseif state[waits_field] then
   gone[#gone + 1] = waits_field
 end
 
@@ -253,7 +271,8 @@ end
 
 -- Once all is full and nobody waits, there is nothing to remember.
 local matters_until = paused_until
-local answer = {identity, text(ticket), text(wait), text(math.max(0, paused_until - now))}
+local paused_for = math.max(0, paused_until - now)
+local answer = {identity, text(ticket), text(granted), text(wait), text(paused_for)}
 for i, bucket in ipairs(buckets) do
   matters_until = math.max(matters_until, bucket.tat)
   answer[#answer + 1] = text(bucket.burst - deficit(bucket) / bucket.unit)
@@ -277,5 +296,7 @@ redis.call('HSET', key, unpack(fields))
 if #gone > 0 then
   redis.call('HDEL', key, unpack(gone))
 end
-redis.call('PEXPIRE', key, math.ceil((matters_until - now) * 1000) + 1000)
+-- Never sooner than another limiter of the same name wants it, which may have other dimensions.
+local expiry = math.ceil((matters_until - now) * 1000) + 1000
+redis.call('PEXPIRE', key, text(math.max(expiry, redis.call('PTTL', key))))
 return answer

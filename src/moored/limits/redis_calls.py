@@ -11,15 +11,22 @@ from importlib.resources import files
 from typing import Any, TypeAlias
 
 import attrs
-import coredis
 import trio
-from anyio import BrokenResourceError, ClosedResourceError
-from coredis.exceptions import RedisError
-from coredis.retry import NoRetryPolicy
+
+try:
+    import coredis
+    from anyio import BrokenResourceError, ClosedResourceError
+    from coredis.exceptions import RedisError
+    from coredis.retry import NoRetryPolicy
+except ModuleNotFoundError as missing:
+    raise ModuleNotFoundError(
+        f"moored.limits.redis needs {missing.name}: pip install 'moored[redis]'", name=missing.name
+    ) from missing
 
 from moored.errors import HookFailed
 
 from .events import RedisEvent, RedisLost, RedisRecovered
+from .rate import Rate
 
 __all__ = ["Answer", "Calls", "Client"]
 
@@ -39,13 +46,15 @@ class Answer:
 
     :param identity: of the hash; it changes when Redis has forgotten the old one.
     :param ticket: of what was taken; 0 for nothing.
-    :param wait: seconds after which to ask again.
+    :param granted: for how many of those who wait it was taken.
+    :param wait: seconds after which to ask for the next.
     :param paused_for: seconds of the pause that is left.
     :param available: units in each bucket.
     """
 
     identity: str
     ticket: int
+    granted: int
     wait: float
     paused_for: float
     available: tuple[float, ...]
@@ -53,12 +62,24 @@ class Answer:
     @classmethod
     def parse(cls, raw: Any) -> Answer:
         """Make one of the script's strings."""
-        identity, ticket, wait, paused_for, *available = (
+        identity, ticket, granted, wait, paused_for, *available = (
             each.decode() if isinstance(each, bytes) else str(each) for each in raw
         )
         return cls(
-            identity, int(ticket), float(wait), float(paused_for), tuple(map(float, available))
+            identity,
+            int(ticket),
+            int(granted),
+            float(wait),
+            float(paused_for),
+            tuple(map(float, available)),
         )
+
+    def left_after(self, seconds: float, rates: Mapping[str, Rate]) -> dict[str, float]:
+        """The units in each bucket so long after, if nobody took any."""
+        return {
+            name: min(rate.burst, units + seconds / rate.seconds_per_unit)
+            for (name, rate), units in zip(rates.items(), self.available, strict=True)
+        }
 
 
 class Calls:

@@ -35,9 +35,15 @@ class Reservation:
     :meth:`settle` says otherwise.
     """
 
-    def __init__(self, rates: Mapping[str, Rate], take: Callable[[], Awaitable[Grant]]) -> None:
+    def __init__(
+        self,
+        rates: Mapping[str, Rate],
+        take: Callable[[], Awaitable[Grant]],
+        take_now: Callable[[], Awaitable[Grant | None]],
+    ) -> None:
         self._rates = rates
         self._take = take
+        self._take_now = take_now
         self._entered = False
         self._grant: Grant | None = None
         self._waited = 0.0
@@ -51,10 +57,13 @@ class Reservation:
         """Say what was really used.
 
         What was reserved and not used is there again for others.  What was used beyond it is
-        charged, and later callers wait for it.  It may be called again, with better figures.
+        charged, and later callers wait for it; that is at most 10 bursts more than was reserved,
+        so that one wrong figure does not stop everybody for years.  It may be called again, with
+        better figures.
 
         :param used: the same as ``tokens=used``.
         :param amounts: what was used of each dimension; the others stay as they were.
+        :raises ValueError: for an amount that is negative or not finite.
         :raises RuntimeError: outside of the block.
         :raises TypeError: for a dimension that the limiter does not know.
         """
@@ -62,10 +71,22 @@ class Reservation:
             raise RuntimeError("a reservation can be settled only inside of its block")
         self._grant.settle(settled_amounts(self._rates, used, amounts))
 
-    async def __aenter__(self) -> Reservation:
+    async def enter_now(self) -> bool:
+        """Enter it if the cost is granted at once, without waiting for anybody.
+
+        :returns: whether it was; what it then holds ends with ``__aexit__``.
+        """
+        self._enter()
+        self._grant = await self._take_now()
+        return self._grant is not None
+
+    def _enter(self) -> None:
         if self._entered:
             raise RuntimeError("a reservation can be entered only once")
         self._entered = True
+
+    async def __aenter__(self) -> Reservation:
+        self._enter()
         self._grant = await self._take()
         self._waited = self._grant.waited
         return self
