@@ -4,7 +4,7 @@ import pytest
 import trio
 
 from moored.faults import endings
-from moored.faults.endings import LINGER, finish, reset
+from moored.faults.endings import LINGER, finish, half_close, reset
 
 
 @pytest.fixture
@@ -104,3 +104,13 @@ async def test_a_stream_that_another_task_has_closed_may_be_reset(pair):
     await stream.aclose()
     await reset(stream)
     assert (await client.rest())[1] == "fin"
+
+
+async def test_an_end_that_another_task_is_sending_is_left_to_it(pair):
+    ours, _ = pair
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as senders:
+            senders.start_soon(ours.send_all, bytes(50_000_000))
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            assert not await half_close(ours)
+            scope.cancel()

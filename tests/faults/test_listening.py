@@ -36,6 +36,21 @@ async def test_a_crash_of_a_task_ends_the_body_and_is_a_group():
             await trio.sleep_forever()
 
 
+async def test_a_crash_is_not_lost_behind_a_nursery_in_the_body():
+    async def crash():
+        raise ValueError
+
+    async def body():
+        async with trio.open_nursery() as own:
+            own.start_soon(trio.sleep_forever)
+            await trio.sleep_forever()
+
+    with pytest.RaisesGroup(pytest.RaisesGroup(ValueError)):
+        async with trio.open_nursery(), background() as nursery:
+            nursery.start_soon(crash)
+            await body()
+
+
 async def test_cancellation_passes_through():
     with trio.move_on_after(0) as scope:
         async with background() as nursery:

@@ -74,6 +74,8 @@ async def half_close(stream: trio.abc.Stream) -> bool:
         await stream.send_eof()
     except (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
         return False
+    except trio.BusyResourceError:
+        return False  # Somebody else is ending it at this moment, or still sending.
     return True
 
 

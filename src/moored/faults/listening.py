@@ -27,7 +27,9 @@ async def background() -> AsyncIterator[trio.Nursery]:
                 yield nursery
             except (trio.Cancelled, GeneratorExit):
                 raise
-            except BaseException as exc:  # noqa: BLE001 - raised again below
+            except BaseException as exc:
+                if _is_cancellation(exc):  # of a nursery in the body: a task of ours has crashed
+                    raise
                 body_error = exc
             nursery.cancel_scope.cancel()
     except BaseException:
@@ -37,6 +39,13 @@ async def background() -> AsyncIterator[trio.Nursery]:
         raise
     if body_error is not None:
         raise body_error
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    """Whether it is nothing but cancellation, in a group or not."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_is_cancellation, error.exceptions))
+    return isinstance(error, trio.Cancelled)
 
 
 async def listen(host: str, port: int) -> tuple[trio.SocketListener, int]:

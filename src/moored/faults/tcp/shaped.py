@@ -393,8 +393,12 @@ class ShapedStream(trio.abc.HalfCloseableStream):
         async def run() -> None:
             with trio.CancelScope() as scope:
                 self._tasks.add(scope)
-                if not self._closed:
-                    await task()
+                try:
+                    if not self._closed:
+                        await task()
+                except trio.ClosedResourceError:
+                    if not self._closed:  # else it was just about to be cancelled
+                        raise
             self._tasks.discard(scope)
 
         self._nursery.start_soon(run, name="toxics")
