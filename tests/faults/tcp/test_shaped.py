@@ -341,3 +341,16 @@ async def test_sending_may_not_block_when_there_is_room(autojump_clock, memory_p
     assert scope.cancelled_caught
     stream.remove(handle)
     await stream.wait_send_all_might_not_block()
+
+
+async def test_closing_while_more_than_is_taken_waits_to_be_read_ends_nothing_else(nursery):
+    """The task that delivers is awake already, so the cancellation comes too late for it."""
+    ours, theirs = trio.testing.memory_stream_pair()
+    stream = ShapedStream(ours, nursery)
+    stream.add(Corrupt(share=0.0001), "upstream")
+    nursery.start_soon(theirs.send_all, bytes(400_000))
+    await stream.receive_some(10)
+    await trio.testing.wait_all_tasks_blocked()
+    await stream.receive_some(10)
+    await stream.aclose()
+    await trio.testing.wait_all_tasks_blocked()
