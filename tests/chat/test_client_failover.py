@@ -13,9 +13,23 @@ import trio
 import moored
 from moored import chat
 
-from .support import ASK, CUT, DONE, HANG, ROLE, STOP, USAGE, Event, Provider, Status, Wait, say
+from .support import (
+    ASK,
+    CUT,
+    DONE,
+    END,
+    HANG,
+    ROLE,
+    STOP,
+    USAGE,
+    Event,
+    Provider,
+    Status,
+    Wait,
+    say,
+)
 
-CLEAN = [ROLE, say("Hel"), say("lo"), STOP, USAGE, DONE]
+CLEAN = [ROLE, say("Hel"), say("lo"), STOP, USAGE, DONE, END]
 COOLDOWN = 30.0
 
 

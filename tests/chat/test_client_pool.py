@@ -9,9 +9,9 @@ from moored import chat
 from moored.limits import Limiter, Rate
 from moored.pool import Pool, PoolClosed, PoolFull
 
-from .support import ASK, DONE, HANG, STOP, Status, Wait, say
+from .support import ASK, DONE, END, HANG, STOP, Status, Wait, say
 
-SLOW = [say("Hello"), Wait(10), STOP, DONE]
+SLOW = [say("Hello"), Wait(10), STOP, DONE, END]
 
 
 async def test_no_more_at_once_than_the_pool_has_slots(clock, provider):

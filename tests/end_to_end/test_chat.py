@@ -140,3 +140,13 @@ async def test_a_burst_through_a_pool_and_limits_under_random_faults(server, who
             nursery.start_soon(ask)
     assert answers == [whole] * 40
     assert len(proxy.injected) > 5
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_the_server_ends_its_answer_in_order(server, transport):
+    async with client_of(server.url, transport) as client:
+        for _ in range(30):
+            await client.complete(**ASK)
+    with trio.fail_after(5):
+        await server.wait_until(lambda: all(request.ended for request in server.requests))
+    assert [request.complete for request in server.requests] == [True] * 30

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, Protocol
 
 import trio
 
 from moored.core.causes import Cause, Completed, ProtocolViolation
 from moored.core.transitions import State
-from moored.errors import EndOfStream, StreamClosed, StreamError
+from moored.errors import EndOfStream, MooredError, StreamClosed, StreamError
 from moored.stream.stream import Stream
 
 from .chunks import ChunkReader
@@ -25,7 +26,10 @@ from .responses import ResponseReader
 from .settings import Settings
 from .verdicts import error_of
 
-__all__ = ["Attempt", "Observer"]
+__all__ = ["FAREWELL_TIMEOUT", "Attempt", "Observer"]
+
+FAREWELL_TIMEOUT = 0.2
+"""Seconds for the end of the body after the answer's own end; the consumer has the answer."""
 
 Reader = ChunkReader | ResponseReader
 
@@ -131,12 +135,22 @@ class Attempt:
                     self._clocks.connecting(lambda: stream.state is State.CONNECTING)
                     error = await self._outcome(stream)
                     self._observer.ended(self, error)
+                    if error is None:
+                        await self._see_off(stream)
             finally:
                 self._clocks.stop()
         if scope.cancelled_caught:
             error = self._expiry()
         if error is not None:
             raise error
+
+    async def _see_off(self, stream: Stream[Any]) -> None:
+        """Let the server end its body, which it is about to: to hang up a moment before that looks
+        to it like a client that left."""
+        if self._endpoint.transport == "sse" and self._reader.answer.done:
+            with trio.move_on_after(FAREWELL_TIMEOUT), suppress(MooredError):
+                while True:
+                    await stream.receive_batch()
 
     async def _outcome(self, stream: Stream[Any]) -> ReplyError | None:
         """Read to the end; say how it was."""

@@ -297,8 +297,10 @@ class Client:
             raise StreamClosed("the client is closed")
         exchange = Exchange(requests, settings, self._resources, budgets=budgets)
 
-        async def close(_body_error: BaseException | None) -> None:
-            pass  # the tasks are cancelled, and hang up
+        async def close(body_error: BaseException | None) -> None:
+            if body_error is None:
+                await exchange.see_off()
+            # Whatever still runs is cancelled then, and hangs up.
 
         async with background(exchange.start, close, of="the reply"):
             yield Reply(exchange)

@@ -15,7 +15,7 @@ from moored.transports.target import call_sync_hook
 
 from .accounting import Accounting, Bill
 from .answer import Answer
-from .attempt import Attempt
+from .attempt import FAREWELL_TIMEOUT, Attempt
 from .budget import Budget
 from .chunks import ChunkReader
 from .clocks import Clocks
@@ -96,6 +96,7 @@ class Exchange:
         self._consumers = trio.lowlevel.ParkingLot()
         self._room = trio.Event()
         self._over = False
+        self._hung_up = trio.Event()
         self._way: Way | None = None
         self._scope = trio.CancelScope()
         self._clocks = Clocks(settings)
@@ -164,6 +165,13 @@ class Exchange:
             self._finish(exc)
         finally:  # where nothing was said yet, the block was left
             self._finish(StreamClosed("the reply was left before it was complete"))
+            self._hung_up.set()
+
+    async def see_off(self) -> None:
+        """Where the answer is complete, let its connection end in order; not for long."""
+        if self._over and self.error is None:
+            with trio.move_on_after(FAREWELL_TIMEOUT):
+                await self._hung_up.wait()
 
     def _slot(self) -> AbstractAsyncContextManager[Any]:
         pool = self._resources.pool
