@@ -18,10 +18,11 @@ try:
     from anyio import BrokenResourceError, ClosedResourceError
     from coredis.exceptions import RedisError
     from coredis.retry import NoRetryPolicy
-except ModuleNotFoundError as missing:
+except ModuleNotFoundError as _missing:
     raise ModuleNotFoundError(
-        f"moored.limits.redis needs {missing.name}: pip install 'moored[redis]'", name=missing.name
-    ) from missing
+        f"moored.limits.redis needs {_missing.name}: pip install 'moored[redis]'",
+        name=_missing.name,
+    ) from _missing
 
 from moored.errors import HookFailed
 

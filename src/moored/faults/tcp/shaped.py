@@ -310,7 +310,7 @@ class ShapedStream(trio.abc.HalfCloseableStream):
                 return
             self._ready += item.data
             self._changed.unpark_all()
-            await self._until(lambda: len(self._ready) < _READY_BYTES)
+            await self._until(lambda: self._closed or len(self._ready) < _READY_BYTES)
 
     # A client that leaves, read or not.
 
@@ -393,12 +393,8 @@ class ShapedStream(trio.abc.HalfCloseableStream):
         async def run() -> None:
             with trio.CancelScope() as scope:
                 self._tasks.add(scope)
-                try:
-                    if not self._closed:
-                        await task()
-                except trio.ClosedResourceError:
-                    if not self._closed:  # else it was just about to be cancelled
-                        raise
+                if not self._closed:
+                    await task()
             self._tasks.discard(scope)
 
         self._nursery.start_soon(run, name="toxics")
