@@ -17,9 +17,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         from moored.cli import program
+
+        return program.run(sys.argv[1:] if arguments is None else list(arguments))
     except ModuleNotFoundError as exc:
         if exc.name is None or exc.name.partition(".")[0] not in _OF_THE_EXTRA:
             raise
         print("moored: the commands need more packages: install moored[cli]", file=sys.stderr)
         return 2
-    return program.run(sys.argv[1:] if arguments is None else list(arguments))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -9,22 +10,43 @@ from importlib.metadata import version
 
 import click
 
-from moored.cli.chat.command import chat_command
-from moored.cli.demo.command import demo
-from moored.cli.gauntlet.command import gauntlet
-from moored.cli.load.command import load
-from moored.cli.proxy.command import proxy
 from moored.cli.running import CommandFailed
-from moored.cli.serve import serve
-from moored.cli.tail.command import tail
-from moored.cli.toxiproxy import toxiproxy
 
 __all__ = ["moored", "run"]
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
-@click.group(context_settings=_SETTINGS, invoke_without_command=True)
+_COMMANDS = {
+    "chat": ("moored.cli.chat.command", "chat_command"),
+    "demo": ("moored.cli.demo.command", "demo"),
+    "gauntlet": ("moored.cli.gauntlet.command", "gauntlet"),
+    "load": ("moored.cli.load.command", "load"),
+    "proxy": ("moored.cli.proxy.command", "proxy"),
+    "serve": ("moored.cli.serve", "serve"),
+    "tail": ("moored.cli.tail.command", "tail"),
+    "toxiproxy": ("moored.cli.toxiproxy", "toxiproxy"),
+}
+
+
+class _Commands(click.Group):
+    """The commands, each loaded when it is asked for: together they take most of a second.
+
+    As Click's own documentation has it, "Lazily Loading Subcommands".
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, name = _COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+
+@click.group(cls=_Commands, context_settings=_SETTINGS, invoke_without_command=True)
 @click.version_option(version("moored"), prog_name="moored", message="%(prog)s %(version)s")
 @click.pass_context
 def moored(context: click.Context) -> None:
@@ -46,10 +68,6 @@ def moored(context: click.Context) -> None:
     if context.invoked_subcommand is None:
         click.echo(context.get_help(), err=True)
         context.exit(2)
-
-
-for _command in (demo, tail, chat_command, load, serve, proxy, toxiproxy, gauntlet):
-    moored.add_command(_command)
 
 
 def run(arguments: Sequence[str]) -> int:
