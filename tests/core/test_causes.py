@@ -29,6 +29,7 @@ from moored.core.causes import (
     Verdict,
     close_code_verdict,
     is_certificate_failure,
+    is_retried_by_apis,
     status_verdict,
     verdict,
 )
@@ -397,3 +398,15 @@ def test_a_very_long_chain_is_walked_to_its_end() -> None:
         outer.__cause__ = last
         last = outer
     assert is_certificate_failure(last)
+
+
+def test_apis_retry_what_their_sdks_do():
+    retried = {status for status in range(100, 600) if is_retried_by_apis(status)}
+    assert retried == {408, 409, 425, 429, *range(500, 600)}
+
+
+@pytest.mark.parametrize("status", [400, 429, 500])
+@pytest.mark.parametrize(("said", "again"), [("true", True), (" False ", False)])
+def test_the_server_knows_whether_an_api_should_be_asked_again(status, said, again):
+    assert is_retried_by_apis(status, said) is again
+    assert is_retried_by_apis(status, "perhaps") is is_retried_by_apis(status)

@@ -163,7 +163,7 @@ class Attempt:
             if self._clocks.expired is not None:
                 self._observer.ended(self, self._expiry())
             raise
-        if answer.proves_complete(self._endpoint.end, self._choices):
+        if self._complete:
             return None  # whatever the transport did after that
         if answer.done:
             words = "[DONE] came, and no finish reason before it"
@@ -172,12 +172,16 @@ class Attempt:
 
     def _expiry(self) -> ReplyError | None:
         """What it means that a clock ran out."""
-        complete = self._reader.answer.proves_complete(self._endpoint.end, self._choices)
-        return None if complete else self._clocks.expired
+        return None if self._complete else self._clocks.expired
+
+    @property
+    def _complete(self) -> bool:
+        """Whether what has come proves that the answer is whole."""
+        return self._reader.answer.proves_complete(self._endpoint.end, self._choices)
 
     async def _read(self, stream: Stream[Any]) -> Cause:
         """Read until there is nothing more to read; return why."""
-        reader, answer, end = self._reader, self._reader.answer, self._endpoint.end
+        reader, answer = self._reader, self._reader.answer
         over_websocket = self._endpoint.transport == "websocket"
         draining = answered = progressed = False
         while True:
@@ -209,7 +213,7 @@ class Attempt:
                 if reader.progress != before and not progressed:
                     self._observer.progressed()
                 await self._observer.emit(events)
-                if answer.proves_complete(end, self._choices):
+                if self._complete:
                     return ProtocolViolation("an error after the end of the answer")
                 raise
             if events:
@@ -221,7 +225,7 @@ class Attempt:
                 await self._observer.emit(events)
             if answer.done:
                 return Completed("the answer's own end came")
-            if not draining and answer.proves_complete(end, self._choices):
+            if not draining and self._complete:
                 draining = True
                 self._clocks.drain()
 

@@ -72,7 +72,8 @@ class Endpoints:
 
     def __init__(self, failover: Failover) -> None:
         self._failover = failover
-        self._alone = len(failover.endpoints) == 1
+        #: Whether there is only one.
+        self.alone: bool = len(failover.endpoints) == 1
 
     @property
     def all(self) -> tuple[Endpoint, ...]:
@@ -83,11 +84,6 @@ class Endpoints:
         """How each is doing, by its name."""
         return dict(self._failover.statistics(trio.current_time()))
 
-    @property
-    def alone(self) -> bool:
-        """Whether there is only one."""
-        return self._alone
-
     def has_other(self, requests: Sequence[Request], tried: Collection[Tried]) -> bool:
         """Whether one that was not tried could answer now."""
         now = trio.current_time()
@@ -96,7 +92,7 @@ class Endpoints:
     def _is_fresh(self, request: Request, now: float, tried: Collection[Tried]) -> bool:
         """Whether an endpoint was not asked for this model yet and could answer now."""
         needs = _needs(request)
-        if self._alone:
+        if self.alone:
             [endpoint] = self.all
             return not needs.unmet_by(endpoint) and (endpoint, request.model) not in tried
         return self._failover.has_fresh(needs, now, tried=_of(request.model, tried))
@@ -121,7 +117,7 @@ class Endpoints:
         if stay is not None:
             requests = [stay.request]
             tried = [(each, stay.request.model) for each in self.all if each is not stay.endpoint]
-        if self._alone:
+        if self.alone:
             return self._only_turn(requests, tried)
         deadline = trio.current_time() + max_wait
         while True:

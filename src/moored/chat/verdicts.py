@@ -17,6 +17,7 @@ from moored.core.causes import (
     PeerClosed,
     ProtocolViolation,
     Verdict,
+    is_retried_by_apis,
     verdict,
 )
 from moored.core.policy import Reconnect
@@ -39,7 +40,6 @@ from .errors import (
 from .settings import Settings
 
 __all__ = [
-    "RETRIED_STATUSES",
     "asks_too_long",
     "backoff",
     "error_of",
@@ -47,10 +47,6 @@ __all__ = [
     "is_the_requests_fault",
     "may_retry",
 ]
-
-RETRIED_STATUSES = frozenset({408, 409, 425, 429})
-"""Retried beside 5xx, as the OpenAI and Anthropic SDKs do: request timeout, conflict (a lock),
-too early, too many requests."""
 
 _TRANSIENT = frozenset(
     {
@@ -109,10 +105,7 @@ def may_retry(error: ReplyError) -> bool:
         case TotalTimeout() | MalformedChunk() | NotResumed():
             return False
         case RequestRejected():
-            asked = dict(error.headers).get("x-should-retry", "").strip().lower()
-            if asked in ("true", "false"):  # the server knows
-                return asked == "true"
-            return error.status >= 500 or error.status in RETRIED_STATUSES
+            return is_retried_by_apis(error.status, dict(error.headers).get("x-should-retry", ""))
         case ProviderStreamError():
             return _is_transient(error)
         case StreamTruncated(cause=ProtocolViolation(exception=EventTooLarge())):
@@ -134,7 +127,7 @@ def _is_transient(error: ProviderStreamError) -> bool:
         if isinstance(value, str) and value.isdecimal():
             value = int(value)
         if isinstance(value, int) and not isinstance(value, bool) and 400 <= value < 600:
-            return value >= 500 or value in RETRIED_STATUSES
+            return is_retried_by_apis(value)
         if isinstance(value, str) and value.lower() in _TRANSIENT:
             return True
     return False

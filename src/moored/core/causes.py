@@ -32,6 +32,7 @@ __all__ = [
     "Verdict",
     "close_code_verdict",
     "is_certificate_failure",
+    "is_retried_by_apis",
     "status_verdict",
     "verdict",
 ]
@@ -299,6 +300,20 @@ def status_verdict(status: int) -> Verdict:
     4xx says that the request is at fault.
     """
     return _RETRY if status >= 500 or status in RETRIED_STATUSES else _STOP
+
+
+def is_retried_by_apis(status: int, should_retry: str = "") -> bool:
+    """Whether a request to an AI provider's API that was answered so is sent again.
+
+    As the OpenAI and Anthropic SDKs do: also after 409, a lock that was not had in time, and where
+    the header ``x-should-retry`` says something, as it says.
+
+    :param should_retry: that header's value.
+    """
+    said = should_retry.strip().lower()
+    if said in ("true", "false"):  # the server knows
+        return said == "true"
+    return status == 409 or status_verdict(status) is _RETRY
 
 
 def verdict(cause: Cause) -> Verdict:

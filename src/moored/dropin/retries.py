@@ -6,7 +6,7 @@ import random
 from collections.abc import Mapping
 
 from moored.core import backoff
-from moored.core.causes import Verdict, status_verdict
+from moored.core.causes import is_retried_by_apis
 
 from .policy import Retry
 
@@ -19,13 +19,7 @@ def should_retry(status: int, headers: Mapping[str, str]) -> bool:
     Statuses 408, 409, 425, 429 and 5xx, as far as ``x-should-retry`` does not say otherwise: a
     header by which OpenAI and Anthropic decide for their SDKs.
     """
-    if status < 400:
-        return False
-    said = headers.get("x-should-retry", "").strip().lower()
-    if said in ("true", "false"):
-        return said == "true"
-    # 409: "lock timeout" to these SDKs.
-    return status == 409 or status_verdict(status) is Verdict.RETRY
+    return status >= 400 and is_retried_by_apis(status, headers.get("x-should-retry", ""))
 
 
 def retry_after(headers: Mapping[str, str], *, wall_time: float) -> float | None:
