@@ -5,30 +5,13 @@ Whatever the test did, nothing may be left of a reply after it.
 
 from __future__ import annotations
 
-import gc
-
 import pytest
 
 from ..redis_server import running
-from ..stream.support import Network, our_tasks, settled
+from ..stream.conftest import clock, network
 from .support import Provider
 
-
-@pytest.fixture
-def clock(autojump_clock):
-    """A virtual clock, which begins at 0."""
-    return autojump_clock
-
-
-@pytest.fixture
-async def network(nursery, clock):
-    """Dials in memory."""
-    network = Network(nursery)
-    yield network
-    await settled()
-    assert our_tasks() == []
-    assert [stream.closed for stream in network.streams] == [True] * len(network.streams)
-    gc.collect()  # what is found unclosed warns, and warnings are errors
+__all__ = ["clock", "network"]
 
 
 @pytest.fixture

@@ -13,7 +13,22 @@ from moored import chat
 from moored.limits import CostTooLarge, Limiter, Rate
 
 from ..stream.support import HttpPeer
-from .support import ASK, CUT, DONE, END, HANG, ROLE, STOP, USAGE, Headers, Status, Wait, chunk, say
+from .support import (
+    ASK,
+    CUT,
+    DONE,
+    END,
+    HANG,
+    ROLE,
+    STOP,
+    USAGE,
+    Event,
+    Headers,
+    Status,
+    Wait,
+    chunk,
+    say,
+)
 
 CLEAN = [ROLE, say("Hel"), say("lo"), STOP, USAGE, DONE, END]  # 5 input and 2 output tokens
 UNREPORTED = [ROLE, say("Hello"), STOP, DONE]
@@ -194,6 +209,37 @@ async def test_the_counter_learns_from_what_is_reported(clock, provider):
     async with provider.client(counter=counter) as client:
         await client.complete(**ASK)
     assert counter.count(text, "m") > before * 1.5
+
+
+async def test_it_learns_nothing_from_usage_that_came_before_the_end(clock, provider):
+    text = "many words of one answer " * 10
+    early = json.dumps({"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 1}})
+    provider.plays([early, say(text), CUT])
+    counter = chat.CharacterCounter()
+    before = counter.count(text, "m")
+    async with provider.client(counter=counter) as client:
+        with pytest.raises(chat.StreamTruncated):
+            await client.complete(**ASK)
+    assert counter.count(text, "m") == before
+
+
+async def test_a_resumption_that_a_budget_refuses_leaves_what_was_spent(clock, provider):
+    provider.plays([Event(say("Hello"), id="1"), CUT], CLEAN)
+    budget = chat.Budget("0.0005")
+    capable = chat.Capabilities(resume=True)
+    async with (
+        provider.client(
+            prices=PRICES,
+            budget=budget,
+            counter=Characters(),
+            on_interrupt="resume",
+            capabilities=capable,
+        ) as client,
+        client.stream(**ASK, max_tokens=45) as reply,
+    ):
+        with pytest.raises(chat.BudgetExceeded):
+            await reply.complete()
+    assert reply.cost.usd == budget.spent_usd > 0
 
 
 # ---------------------------------------------------------------------------- budgets

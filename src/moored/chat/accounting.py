@@ -206,8 +206,6 @@ class Bill:
         :raises BudgetExceeded: where there is no room in a budget.
         :raises PriceUnknown: where there is a budget and no price.
         """
-        if resumes and self._charges:
-            self._charges.pop()
         for each in self._charges:
             if each.answer is answer:  # what follows is not its own
                 each.final = each.usage(self._accounting)
@@ -227,6 +225,8 @@ class Bill:
                 for reservation in budgeted:
                     reservation.release()
                 raise
+            if resumes and self._charges:
+                self._charges.pop()
             self._charges.append(charge)
             try:
                 yield
@@ -263,9 +263,8 @@ class Bill:
     def _learn(self, charge: _Charge) -> None:
         """Let the counter learn from what the provider reported."""
         reported, request = charge.answer.usage, charge.request
-        if reported is None or reported is charge.reported_before or not self._accounting.counts:
-            return
-        if charge.text_before:
+        whole = charge.completed and not charge.text_before
+        if reported is None or not whole or not self._accounting.counts:
             return
         counter, answer = self._accounting.counter, charge.answer
         tools = request.fields.get("tools")

@@ -14,11 +14,11 @@ import trio
 from anyio import BrokenResourceError, ClosedResourceError
 
 from moored.core.checks import callable_or_none, number
+from moored.limits.outage import Outage
 
 from .budget_script import SCRIPT
 from .errors import BudgetUnavailable
 from .ledger import Decision, Figures, Terms
-from .outage import Outage
 
 if TYPE_CHECKING:
     import coredis.client

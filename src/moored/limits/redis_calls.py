@@ -27,6 +27,7 @@ except ModuleNotFoundError as _missing:
 from moored.errors import HookFailed
 
 from .events import RedisEvent, RedisLost, RedisRecovered
+from .outage import Outage
 from .rate import Rate
 
 __all__ = ["Answer", "Calls", "Client"]
@@ -35,8 +36,6 @@ Client: TypeAlias = coredis.Redis[Any] | coredis.RedisCluster[Any]
 """An open client, also of a cluster: all of a limiter is in one slot."""
 
 _SCRIPT = files("moored.limits").joinpath("redis.lua").read_text("utf-8")
-_FIRST_RETRY = 0.25
-_LAST_RETRY = 5.0
 
 logger: logging.Logger = logging.getLogger("moored.limits")
 
@@ -116,16 +115,20 @@ class Calls:
         self._fail = fail
         self._timeout = timeout
         self._on_event = on_event
-        self._lost_at: float | None = None
-        self._delay: float = _FIRST_RETRY
-        self.retry_at: float = 0.0
+        self._outage = Outage()
+        self._lost_at = 0.0  # when it was noticed, if it is
         self.reason: str = ""
         self.count: int = 0
 
     @property
     def lost(self) -> bool:
         """Whether Redis is lost, as far as is known."""
-        return self._lost_at is not None
+        return self._outage.lost
+
+    @property
+    def retry_at(self) -> float:
+        """When a lost Redis may be asked again, on Trio's clock."""
+        return self._outage.retry_at
 
     async def call(self, request: Mapping[str, Any]) -> Answer | None:
         """Run the script; ``None`` where Redis cannot be used.
@@ -134,50 +137,42 @@ class Calls:
         nobody would know.  So a cancellation waits for the answer, at most ``timeout``.
         """
         begun_lost = self.lost
-        if begun_lost and trio.current_time() < self.retry_at:
+        if not self._outage.admits(trio.current_time()):
             return None
         self.count += 1
         # Cancelled together with the client's own tasks, it tells nothing about Redis.
         cancelled = trio.current_effective_deadline() == -math.inf
         answer = None
-        reason = f"no answer within {self._timeout:g} s"
+        failure: Exception = TimeoutError(f"no answer within {self._timeout:g} s")
+        reason = str(failure)
         with trio.move_on_after(self._timeout, shield=True):
             try:
                 request_text = json.dumps(request, allow_nan=False)
                 raw: Any = await self._script([self._key], [request_text])
                 answer = Answer.parse(raw)
             except (RedisError, OSError, ClosedResourceError, BrokenResourceError) as error:
-                reason = f"{type(error).__name__}: {error}"
+                failure, reason = error, f"{type(error).__name__}: {error}"
             except RuntimeError:  # the client is not open (any more)
                 if not cancelled:
                     raise
         if answer is not None:
             self._note_success()
         elif not cancelled:
-            self._note_failure(reason, begun_lost)
+            self._note_failure(failure, reason, begun_lost)
         return answer
 
-    def _note_failure(self, reason: str, begun_lost: bool) -> None:
+    def _note_failure(self, failure: Exception, reason: str, begun_lost: bool) -> None:
         now = trio.current_time()
         self.reason = reason
-        if self._lost_at is None:
+        if self._outage.failed(failure, now, looked=begun_lost):
             self._lost_at = now
-            self._delay = _FIRST_RETRY
             logger.warning("limiter %r has lost Redis (%s): %s", self._name, self._fail, reason)
-        elif begun_lost:
-            self._delay = min(2 * self._delay, _LAST_RETRY)
-            self.retry_at = now + self._delay
-            return
-        else:
-            return  # one of several that failed together
-        self.retry_at = now + self._delay
-        self._tell(RedisLost(self._name, reason, self._fail))
+            self._tell(RedisLost(self._name, reason, self._fail))
 
     def _note_success(self) -> None:
-        if self._lost_at is None:
+        if not self._outage.answered():
             return
         lost_for = trio.current_time() - self._lost_at
-        self._lost_at = None
         logger.warning("limiter %r has Redis again, after %.1f s", self._name, lost_for)
         self._tell(RedisRecovered(self._name, lost_for))
 

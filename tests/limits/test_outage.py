@@ -2,7 +2,7 @@
 
 import pytest
 
-from moored.chat.outage import FIRST_RETRY, LAST_RETRY, Outage
+from moored.limits.outage import FIRST_RETRY, LAST_RETRY, Outage
 
 LOST = OSError("lost")
 
